@@ -12,7 +12,7 @@ TYPED := $(wildcard service models loadtest)
 SOURCES := $(TYPED) $(wildcard tests scripts deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench wheel clean
+.PHONY: help setup serve test check format docs bench wheel clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -34,12 +34,15 @@ test: setup ## run the tests; those on real data need OFFRAMP_DATA
 check: setup ## lint, format, types, layering; changes nothing
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy $(TYPED)
+	$(BIN)/mypy $(TYPED) scripts
 	$(BIN)/lint-imports
 
 format: setup ## mend what can be mended by machine
 	$(BIN)/ruff check --fix-only $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+docs: setup ## write the tables of docs/ that the code knows
+	$(BIN)/python scripts/docs_tables.py
 
 bench: setup ## staged against whole execution, and the scheduler's own time
 	$(BIN)/offramp bench
