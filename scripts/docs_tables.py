@@ -1,4 +1,4 @@
-"""Write the tables of docs/ that the code already knows: settings, metrics, errors.
+"""Write the tables of docs/ that the code already knows: routes, budget keys, settings, metrics, errors.
 
 python scripts/docs_tables.py          write them between their markers
 python scripts/docs_tables.py --check  change nothing; say which pages differ, and end with 1 if any does
@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from annotated_types import Ge, Gt, Le, MinLen
 from prometheus_client import Counter, Gauge, Histogram
-from pydantic.fields import FieldInfo
 
 from service import errors, settings, telemetry
+from service.api.budgets import BudgetFields
+from service.app import build_app
 
 ROOT = Path(__file__).resolve().parent.parent
+Schema = dict[str, Any]
+WORDS = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 BEGIN, END = "<!-- begin: scripts/docs_tables.py -->\n", "<!-- end -->\n"
 
 
@@ -27,45 +30,59 @@ def table(*rows: tuple[str, ...]) -> str:
     return "\n".join((head, "| " + " | ".join("---" for _ in rows[0]) + " |", *body)) + "\n"
 
 
+def routes_table() -> str:
+    """Each route of the OpenAPI document with the statuses that it may answer."""
+    paths: dict[str, dict[str, Any]] = build_app(settings.Settings()).openapi()["paths"]
+    rows = [
+        (
+            f"`{method.upper()} {path}`",
+            operation["description"].split("\n")[0],
+            ", ".join(sorted(operation["responses"])),
+        )
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    ]
+    return table(("route", "what it does", "statuses"), *rows)
+
+
+def budgets_table() -> str:
+    """Each budget key with its range."""
+    document = BudgetFields.model_json_schema()
+    rows = [
+        (f"`{name}`", accepts(schema, document), schema["description"])
+        for name, schema in document["properties"].items()
+    ]
+    return table(("key", "accepts", "meaning"), *rows)
+
+
 def settings_table() -> str:
     """Each setting with its variable, default and range."""
-    fields = settings.Settings.model_fields
+    document = settings.Settings.model_json_schema()
     rows = [
-        (f"`{settings.PREFIX}{name.upper()}`", default(field), accepts(field), field.description or "")
-        for name, field in fields.items()
+        (f"`{settings.PREFIX}{name.upper()}`", default(name), accepts(schema, document), schema["description"])
+        for name, schema in document["properties"].items()
     ]
     return table(("variable", "default", "accepts", "meaning"), *rows)
 
 
-def default(field: FieldInfo) -> str:
+def default(name: str) -> str:
     """A setting's default; one that depends on the machine or on where offramp is installed is told in words."""
+    field = settings.Settings.model_fields[name]
     if field.default_factory is not None:
         return "by machine"
-    if field.default == (settings.ZOO,):
-        return "the shipped packages"
-    return f"`{field.default}`"
+    return "the shipped packages" if field.default == (settings.ZOO,) else f"`{field.default}`"
 
 
-def accepts(field: FieldInfo) -> str:
-    """The values of a setting: the choices of a literal, or its type with its bounds."""
-    kind: Any = field.annotation
-    if choices := getattr(kind, "__args__", None) if getattr(kind, "__origin__", None) is not tuple else None:
-        return ", ".join(f"`{choice}`" for choice in choices)
-    words = {int: "whole number", float: "number", str: "text"}
-    return " ".join((words.get(kind, "paths"), *bounds(field))).strip()
-
-
-def bounds(field: FieldInfo) -> Iterator[str]:
-    """The limits of a setting, in words."""
-    for limit in field.metadata:
-        if isinstance(limit, Ge):
-            yield f"from {limit.ge}"
-        elif isinstance(limit, Gt):
-            yield f"above {limit.gt}"
-        elif isinstance(limit, Le):
-            yield f"to {limit.le}"
-        elif isinstance(limit, MinLen):
-            yield f"(at least {limit.min_length})"
+def accepts(schema: Schema, document: Schema) -> str:
+    """The values that a JSON schema lets through, in words: choices, or a type with its bounds."""
+    if "anyOf" in schema:  # a key that may be left out: null or ..
+        return accepts(next(option for option in schema["anyOf"] if option.get("type") != "null"), document)
+    if "$ref" in schema:
+        return accepts(document["$defs"][schema["$ref"].rsplit("/", 1)[-1]], document)
+    if "enum" in schema:
+        return ", ".join(f"`{choice}`" for choice in schema["enum"])
+    bounds = [f"{word} {schema[key]}" for key, word in BOUNDS.items() if key in schema]
+    return f"{WORDS[schema['type']]} {', '.join(bounds)}".strip()
 
 
 def metrics_table() -> str:
@@ -108,6 +125,8 @@ def descendants(error: type[errors.OfframpError]) -> Iterator[type[errors.Offram
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "http.md": routes_table,
+    "budgets.md": budgets_table,
     "settings.md": settings_table,
     "metrics.md": metrics_table,
     "errors.md": errors_table,

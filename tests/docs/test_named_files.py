@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 NAMED_FILE = re.compile(r"(?<![\w./-])(?:service|models|tests|loadtest|deploy|docs|scripts|\.ci)/[\w./-]*\w")
+NAMED_PAGE = re.compile(r"(?<![\w./-])docs/[\w./-]+\.md")
 NAMED_MODULE = re.compile(r"python -m ((?:service|models|loadtest)[\w.]*\w)")
 
 
@@ -30,3 +31,10 @@ def test_every_named_file_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_named_module_exists(page: Path) -> None:
     assert not {name for name in named(page, NAMED_MODULE) if find_spec(name) is None}
+
+
+def test_every_page_that_code_names_exists() -> None:
+    sources = [file for folder in ("service", "models", "tests", "scripts") for file in (ROOT / folder).rglob("*.py")]
+    assert not {
+        name for file in sources for name in NAMED_PAGE.findall(file.read_text()) if not (ROOT / name).is_file()
+    }
