@@ -1,0 +1,68 @@
+"""At the door: can this model keep this budget at all, and on what terms does the walk begin?"""
+
+from __future__ import annotations
+
+import math
+
+from service.core import CHEAPEST, FULL, NEUTRAL, Budget, Deadline, Price, Terms
+from service.errors import ImpossibleBudget
+from service.package.curves import Certificate, Curve
+from service.package.graph import StageGraph
+
+_MIDDLE = 3
+"""The default urgency of RFC 9218."""
+
+
+def admit(budget: Budget, curve: Curve, graph: StageGraph, *, arrived_at: float, default_deadline_s: float) -> Terms:
+    """Terms of a walk: the interval of prices and the hard limits that the budget stands for.
+
+    Raises:
+        ImpossibleBudget: a target that can't be certified, or a compute limit below the cheapest exit.
+    """
+    certificate = _certificate(budget, curve)
+    patience = default_deadline_s if budget.latency_ms is None else budget.latency_ms / 1e3
+    floor = certificate.price if certificate else _floor(budget, curve)
+    return Terms(
+        floor=floor,
+        ceiling=floor if certificate else CHEAPEST,
+        deadline=Deadline(arrived_at + patience),
+        max_macs=_max_macs(budget, graph),
+        urgency_at=urgency(arrived_at, patience, budget.priority),
+        on_miss=budget.on_miss,
+        certificate=certificate.id if certificate else None,
+    )
+
+
+def urgency(arrived_at: float, patience_s: float, priority: int) -> float:
+    """A moment that orders the queues: the deadline, with the patience halved for each step of priority above the middle.
+
+    It doesn't move, while later arrivals get later moments: whoever waits long enough is first, so nobody starves.
+    """
+    return arrived_at + patience_s * math.exp2(priority - _MIDDLE)
+
+
+def _certificate(budget: Budget, curve: Curve) -> Certificate | None:
+    """The certificate that binds: of several targets, the one that costs most also keeps the others."""
+    issued = [curve.certify(kind, target, budget.confidence) for kind, target in budget.quality.items()]
+    return min(issued, key=lambda certificate: certificate.price, default=None)
+
+
+def _floor(budget: Budget, curve: Curve) -> Price:
+    if budget.latency_ms is not None:
+        return NEUTRAL
+    return FULL if budget.compute_mmacs is not None else curve.default.price
+
+
+def _max_macs(budget: Budget, graph: StageGraph) -> int:
+    if budget.compute_mmacs is None:
+        return graph.full_macs
+    allowed = math.floor(budget.compute_mmacs * 1e6)
+    cheapest = round(graph.to_next_exit(graph.macs)[0])
+    if allowed < cheapest:
+        raise ImpossibleBudget(
+            f"compute_mmacs {budget.compute_mmacs:g} is below the first exit, which costs {cheapest / 1e6:g}",
+            budget="compute_mmacs",
+            asked=budget.compute_mmacs,
+            best=cheapest / 1e6,
+        )
+    return min(allowed, graph.full_macs)

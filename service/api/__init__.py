@@ -1,0 +1,1 @@
+"""HTTP: thin handlers that know no ONNX and no family."""

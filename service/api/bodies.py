@@ -1,0 +1,124 @@
+"""A request's body as inputs: raw bytes, multipart files, or JSON with base64 - read within limits, decoded by nobody yet."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service.api import budgets
+from service.errors import Malformed, TooLarge
+from service.media.base import declared
+
+_BASE64_KEYS = {"image_base64": "image", "video_base64": "video"}
+_INPUT_KEYS = {*_BASE64_KEYS, "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Bytes to be opened as `content_type`, which may be None. `modality` is what JSON said they are, or None."""
+
+    data: bytes
+    content_type: str | None
+    modality: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Inputs of a request and the budget keys that came with them."""
+
+    inputs: list[Input]
+    budget: dict[str, Any] = field(default_factory=dict)
+    explain: bool = False
+
+
+async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
+    """Read and take apart a body.
+
+    Raises:
+        TooLarge: more bytes or inputs than allowed; noticed before the rest is read.
+        Malformed: multipart or JSON that can't be read, or no input in it.
+    """
+    data = await _bytes(request, max_bytes)
+    content_type = request.headers.get("content-type")
+    kind = declared(content_type)
+    if kind == "multipart/form-data":
+        body = await _multipart(request.headers, data, max_inputs)
+    elif kind == "application/json":
+        body = _json(data)
+    else:
+        body = Body([Input(data, content_type)])
+    if not body.inputs:
+        raise Malformed("the request has no input")
+    if len(body.inputs) > max_inputs:
+        raise TooLarge(f"{len(body.inputs)} inputs; at most {max_inputs} are taken", limit=max_inputs)
+    return body
+
+
+async def _bytes(request: Request, limit: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise TooLarge(f"the body has {announced} bytes; at most {limit} are taken", limit=limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _multipart(headers: Headers, data: bytes, max_inputs: int) -> Body:
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield data
+
+    try:
+        # One file more than allowed is let through, so that the count is refused as such and not as bad syntax.
+        parser = MultiPartParser(headers, whole(), max_files=max_inputs + 1, max_fields=32, max_part_size=65536)
+        form = await parser.parse()
+    except (MultiPartException, MultipartParseError, KeyError) as error:
+        raise Malformed(f"multipart body can't be read: {error}") from error
+    files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+    fields = [(key, part) for key, part in form.multi_items() if isinstance(part, str)]
+    inputs = [Input(await file.read(), file.content_type) for file in files]
+    await form.close()
+    return Body(inputs, budgets.from_texts(fields, source="a form field"))
+
+
+def _json(data: bytes) -> Body:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"JSON body can't be read: {error}") from error
+    if not isinstance(document, dict):
+        raise Malformed("the JSON body must be an object with 'inputs'")
+    unknown = sorted(set(document) - {"inputs", "budget", "explain"})
+    if unknown:
+        raise Malformed(f"unknown key {unknown[0]!r}; known are 'inputs', 'budget' and 'explain'", key=unknown[0][:100])
+    inputs, budget = document.get("inputs"), document.get("budget", {})
+    explain = document.get("explain", False)
+    if not isinstance(inputs, list) or not isinstance(budget, dict) or not isinstance(explain, bool):
+        raise Malformed("'inputs' must be a list, 'budget' an object and 'explain' true or false")
+    return Body([_input(place, item) for place, item in enumerate(inputs)], budget, explain)
+
+
+def _input(place: int, item: Any) -> Input:
+    if not isinstance(item, dict) or len(item) != 1 or not set(item) <= _INPUT_KEYS:
+        raise Malformed(f"inputs[{place}] must be an object with one of {sorted(_INPUT_KEYS)}")
+    ((key, value),) = item.items()
+    if not isinstance(value, str):
+        raise Malformed(f"inputs[{place}].{key} must be a string")
+    if key == "text":
+        return Input(value.encode("utf-8", "surrogatepass"), "text/plain", "text")
+    try:
+        return Input(base64.b64decode(value, validate=True), None, _BASE64_KEYS[key])
+    except (binascii.Error, ValueError) as error:
+        raise Malformed(f"inputs[{place}].{key} is no base64: {error}") from error

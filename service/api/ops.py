@@ -1,0 +1,61 @@
+"""Models, health, metrics: what operators and dashboards read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.api import render
+from service.api.openapi import errors
+from service.api.schemas import ModelList, ModelShape
+from service.engine import Engine
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/v1/models", response_model=ModelList)
+async def models(request: Request) -> JSONResponse:
+    """Every package found, ready or failed."""
+    engine: Engine = request.app.state.engine
+    state = "ready" if engine.ready else "loading"
+    ready = [{**render.line(model), "state": state} for _, model in sorted(engine.models.items())]
+    return JSONResponse({"models": ready + [render.failed(*one) for one in sorted(engine.failed.items())]})
+
+
+@router.get("/v1/models/{model}", response_model=ModelShape, responses=errors(404, 503))
+async def model(request: Request, model: str) -> JSONResponse:
+    """Stages, exits, and the certified curve of accuracy against compute."""
+    engine: Engine = request.app.state.engine
+    return JSONResponse(render.model(engine.model(model)))
+
+
+@router.get("/healthz", response_class=PlainTextResponse)
+async def healthz() -> str:
+    """The process lives; says nothing of the models."""
+    return "ok\n"
+
+
+@router.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "Loading or draining."}})
+async def readyz(request: Request) -> Response:
+    """200 once the models are warm, 503 before and while draining."""
+    ready = request.app.state.engine.ready
+    return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Prometheus text format."""
+    registry = request.app.state.engine.metrics.registry
+    # Rendering hundreds of children takes tens of milliseconds: not on the event loop.
+    text = await asyncio.to_thread(generate_latest, registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> Any:
+    """The API's own page, until there is a playground."""
+    return RedirectResponse("/docs")

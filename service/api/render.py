@@ -1,0 +1,143 @@
+"""Answers and models as JSON-ready dictionaries; the shapes are in `schemas`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from service.answer import Answer
+from service.core import Price, Standing, Step
+from service.model import Model
+from service.package.curves import Certificate, CurvePoint
+
+_TOP = 5
+
+
+def price(value: Price) -> float | str:
+    """A price as JSON can carry it."""
+    if math.isinf(value):
+        return "full" if value < 0 else "cheapest"
+    return value
+
+
+def answer(given: Answer) -> dict[str, Any]:
+    """An answer with its receipt."""
+    ledger, manifest = given.ledger, given.package.manifest
+    shown: dict[str, Any] = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "output": _classification(given.standing, given.package.labels),
+        "exit": given.standing.exit,
+        "reason": given.reason.value,
+        "compute": {
+            "mmacs": ledger.macs / 1e6,
+            "fraction_of_full": given.fraction_of_full,
+            "device_ms": _ms(ledger.device_s),
+            "stages": ledger.stages,
+        },
+        "budget": {
+            "asked": given.asked,
+            "met": all(given.kept.values()),
+            "price": price(given.price),
+            "forced": given.reason.forced,
+            "certificate": given.certificate,
+        },
+        "timing_ms": timing(given),
+    }
+    if given.trace is not None:
+        shown["walk"] = [_step(step) for step in given.trace]
+    return shown
+
+
+def timing(given: Answer) -> dict[str, float]:
+    """Where an answer's time went, in ms."""
+    ledger = given.ledger
+    return {
+        "decode": _ms(ledger.decode_s),
+        "queue": _ms(ledger.queue_s),
+        "compute": _ms(ledger.device_s),
+        "total": _ms(given.seconds),
+    }
+
+
+def model(served: Model) -> dict[str, Any]:
+    """A model in full."""
+    graph, manifest = served.package.graph, served.package.manifest
+    return {
+        **line(served),
+        "description": manifest.description,
+        "labels": list(served.package.labels),
+        "full_mmacs": graph.full_macs / 1e6,
+        "exits": list(graph.exits),
+        "stages": [
+            {
+                "name": stage.name,
+                "mmacs": stage.macs_per_row / 1e6,
+                "ms": _ms(times.seconds(1)),
+                "exit": stage.exit,
+                "next": list(stage.next),
+            }
+            for stage, times in zip(manifest.stages, served.course.times, strict=True)
+        ],
+        "default": certificate(served.curve.default),
+        "curve": [_point(point) for point in served.curve.points],
+        "package": served.package.digest,
+    }
+
+
+def line(served: Model) -> dict[str, Any]:
+    """A model as the list shows it."""
+    manifest = served.package.manifest
+    shown = {name: getattr(manifest, name) for name in ("name", "version", "modality", "task", "family")}
+    return {**shown, "state": "ready", "reason": None}
+
+
+def failed(name: str, reason: str) -> dict[str, Any]:
+    """A package that failed to load, as the list shows it."""
+    unknown = dict.fromkeys(("version", "modality", "task", "family"))
+    return {"name": name, **unknown, "state": "failed", "reason": reason}
+
+
+def certificate(issued: Certificate) -> dict[str, Any]:
+    """A certificate."""
+    names = ("id", "kind", "target", "confidence", "n", "k", "package", "provider", "precision")
+    shown = {name: getattr(issued, name) for name in names}
+    return {**shown, "price": price(issued.price), "mean_mmacs": issued.mean_macs / 1e6}
+
+
+def _classification(standing: Standing, labels: tuple[str, ...]) -> dict[str, Any]:
+    order = standing.output.argsort()[::-1][:_TOP].tolist()
+    top = [{"label": labels[place], "probability": round(float(standing.output[place]), 6)} for place in order]
+    return {**top[0], "top": top}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "stage": step.stage,
+        "exit": step.exit,
+        "score": step.score,
+        "price": price(step.price),
+        "batch_rows": step.batch_rows,
+        "queue_ms": _ms(step.queue_s),
+        "stage_ms": _ms(step.stage_s),
+        "verdict": step.verdict,
+    }
+
+
+def _point(point: CurvePoint) -> dict[str, Any]:
+    return {
+        "price": price(point.price),
+        "mean_mmacs": point.mean_macs / 1e6,
+        "fraction_of_full": point.fraction_of_full,
+        "accuracy": point.accuracy,
+        "agreement": point.agreement,
+        "certified": {
+            "accuracy": point.certified_accuracy,
+            "agreement": point.certified_agreement,
+            "max_drop": point.certified_max_drop,
+        },
+    }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 4)

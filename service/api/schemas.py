@@ -1,0 +1,197 @@
+"""The shapes of answers, as OpenAPI shows them. Handlers render plain dictionaries; a test holds them to these models."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PriceShown = float | Literal["full", "cheapest"]
+"""A price as JSON can carry it: -inf and +inf have names."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ranked(_Shape):
+    """A label with its calibrated probability."""
+
+    label: str
+    probability: float
+
+
+class Classification(Ranked):
+    """The most probable label, and those behind it."""
+
+    top: list[Ranked]
+
+
+class Compute(_Shape):
+    """What the walk cost."""
+
+    mmacs: float = Field(description="Millions of multiply-adds spent.")
+    fraction_of_full: float = Field(description="Share of the full network's multiply-adds.")
+    device_ms: float = Field(description="Share of the batches' device time, in ms.")
+    stages: list[str] = Field(description="Stages run, in order.")
+
+
+class BudgetReceipt(_Shape):
+    """What was asked, and what came of it."""
+
+    asked: dict[str, Any]
+    met: bool = Field(description="Whether every budget that was asked is kept.")
+    price: PriceShown = Field(description="Expected correctness that a GMAC more had to buy.")
+    forced: bool = Field(description="The exit was forced by a limit or by load: outside every certificate.")
+    certificate: str | None = Field(description="Id of the certificate that the target was taken from.")
+
+
+class Timing(_Shape):
+    """Milliseconds. `total` runs from the request's last byte to the answer."""
+
+    decode: float
+    queue: float
+    compute: float
+    total: float
+
+
+class WalkStep(_Shape):
+    """One stage of the walk, with `explain=true`."""
+
+    stage: str
+    exit: str | None
+    score: float | None = Field(description="Calibrated score of the answer standing after this stage.")
+    price: PriceShown
+    batch_rows: int
+    queue_ms: float
+    stage_ms: float
+    verdict: str = Field(description="`go on`, or the reason for which the walk ended here.")
+
+
+class AnswerShape(_Shape):
+    """An answer with its receipt."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "cifar10-early-exit",
+                    "version": "1.0.0",
+                    "output": {
+                        "label": "cat",
+                        "probability": 0.981,
+                        "top": [{"label": "cat", "probability": 0.981}, {"label": "dog", "probability": 0.015}],
+                    },
+                    "exit": "exit1",
+                    "reason": "confident",
+                    "compute": {"mmacs": 17.6, "fraction_of_full": 0.13, "device_ms": 0.4, "stages": ["block1"]},
+                    "budget": {
+                        "asked": {"latency_ms": 20},
+                        "met": True,
+                        "price": 0.0,
+                        "forced": False,
+                        "certificate": None,
+                    },
+                    "timing_ms": {"decode": 0.3, "queue": 0.05, "compute": 0.4, "total": 0.9},
+                }
+            ]
+        },
+    )
+
+    model: str
+    version: str
+    output: Classification
+    exit: str
+    reason: Literal["confident", "last", "deadline", "compute", "overload"]
+    compute: Compute
+    budget: BudgetReceipt
+    timing_ms: Timing
+    walk: list[WalkStep] | None = None
+
+
+class Answers(_Shape):
+    """Answers of a request with several inputs, in their order."""
+
+    answers: list[AnswerShape]
+
+
+class Problem(BaseModel):
+    """`application/problem+json` (RFC 9457); some errors add members, like `best` for an impossible budget."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class ModelLine(_Shape):
+    """A model as the list shows it."""
+
+    name: str
+    version: str | None
+    modality: str | None
+    task: str | None
+    family: str | None
+    state: Literal["ready", "loading", "failed"]
+    reason: str | None = Field(None, description="Why it failed to load.")
+
+
+class ModelList(_Shape):
+    """All packages found, those that failed to load too."""
+
+    models: list[ModelLine]
+
+
+class StageLine(_Shape):
+    """A stage: its cost in MACs and its measured time for one row."""
+
+    name: str
+    mmacs: float
+    ms: float
+    exit: str | None
+    next: list[str]
+
+
+class CurveLine(_Shape):
+    """One price on the calibration split; `certified` holds at 95 % confidence for exits that nothing forced."""
+
+    price: PriceShown
+    mean_mmacs: float
+    fraction_of_full: float
+    accuracy: float
+    agreement: float
+    certified: dict[str, float]
+
+
+class CertificateShape(_Shape):
+    """A promise on the average over requests like the calibration data."""
+
+    id: str
+    kind: Literal["accuracy", "agreement", "max_drop"]
+    target: float
+    confidence: float
+    n: int = Field(description="Calibration samples.")
+    k: int = Field(description="Losses among them at this price.")
+    price: PriceShown
+    mean_mmacs: float
+    package: str = Field(description="SHA-256 of the package's manifest.")
+    provider: str
+    precision: str
+
+
+class ModelShape(ModelLine):
+    """A model in full."""
+
+    description: str
+    labels: list[str]
+    full_mmacs: float
+    exits: list[str]
+    stages: list[StageLine]
+    default: CertificateShape = Field(description="The certificate that requests without a budget are served under.")
+    curve: list[CurveLine]
+    package: str

@@ -1,0 +1,92 @@
+"""The application: wires the parts once, starts them in the background, drains them at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api import ops, predict, problems
+from service.engine import Engine
+from service.errors import OfframpError
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The server as an ASGI application. Models load after start-up; `/readyz` tells when they have."""
+    app = FastAPI(
+        title="offramp",
+        version=metadata.version("offramp"),
+        summary="Inference in which compute is a decision made per request, while the request runs.",
+        lifespan=_lifespan,
+    )
+    app.state.engine = Engine(settings)
+    app.state.fault = None
+    app.include_router(predict.router)
+    app.include_router(ops.router)
+    app.add_middleware(RequestId)
+    problems.install(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    loading = asyncio.create_task(_load(app))
+    yield
+    engine: Engine = app.state.engine
+    await loading
+    if engine.ready:
+        await asyncio.to_thread(engine.stop)
+
+
+async def _load(app: FastAPI) -> None:
+    """Load the models, then serve. What no retry can mend ends the process, with the reason in `app.state.fault`."""
+    engine: Engine = app.state.engine
+    try:
+        await asyncio.to_thread(engine.load)
+        engine.start()
+    except Exception as error:
+        app.state.fault = error.detail if isinstance(error, OfframpError) else repr(error)
+        log.critical("can't serve: %s", app.state.fault, exc_info=not isinstance(error, OfframpError))
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        log.info("ready: %s", ", ".join(sorted(engine.models)) or "no models")
+
+
+class RequestId:
+    """Gives every response an `X-Request-Id`: the client's own where it is sane, else a new one.
+
+    Plain ASGI: the framework's middleware base class would hide a client's leaving from the handlers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, adding the header to the response's start."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        chosen = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+
+        async def tagged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = chosen
+            await send(message)
+
+        await self._app(scope, receive, tagged)

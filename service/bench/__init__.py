@@ -1,0 +1,1 @@
+"""What `offramp bench` measures: one file a question."""

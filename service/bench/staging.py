@@ -1,0 +1,129 @@
+"""How much more do stages cost than one graph at equal work?
+
+Staged execution here is all that serving adds: gathering rows from the state pool, one session a stage, the router with the
+price "full", keeping the state of the rows that go on. The whole is the same graphs joined into one session, with buffers
+bound once as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from service.errors import SettingsError
+from service.model import StageWork, blank_walker
+from service.package.load import Package
+from service.routing.base import build
+from service.runtime.onnx import PROVIDERS, ModelSessions, session_options, state_shapes
+from service.runtime.states import StatePool
+from service.settings import Settings
+
+_ROUNDS = 31
+_ROUND_S = 0.02
+"""Each round times both for about so long, in turns, so that a slow moment of the machine hits both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """Median seconds of a batch, run whole and in stages, and the median of the rounds' ratios."""
+
+    whole_s: float
+    staged_s: float
+    ratio: float
+
+
+def staged_over_whole(package: Package, rows: int, settings: Settings) -> Staging:
+    """Time a batch both ways.
+
+    Raises:
+        SettingsError: the `onnx` package isn't installed; it joins the stages.
+    """
+    whole, staged = _whole(package, rows, settings), _staged(package, rows, settings)
+    once = max(_seconds(whole, 1), _seconds(staged, 1))
+    repeats = max(1, round(_ROUND_S / once))
+    pairs = [(_seconds(whole, repeats), _seconds(staged, repeats)) for _ in range(_ROUNDS)]
+    return Staging(
+        whole_s=median(one for one, _ in pairs),
+        staged_s=median(other for _, other in pairs),
+        ratio=median(other / one for one, other in pairs),
+    )
+
+
+def _seconds(work: Callable[[], None], repeats: int) -> float:
+    start = perf_counter()
+    for _ in range(repeats):
+        work()
+    return (perf_counter() - start) / repeats
+
+
+def _staged(package: Package, rows: int, settings: Settings) -> Callable[[], None]:
+    pool = StatePool(rows, state_shapes(package))
+    lane = ModelSessions(package, pool, device=settings.device, threads=settings.lane_threads, max_rows=rows)
+    work = StageWork(lane, build(package), [blank_walker(package, slot) for slot in range(rows)])
+
+    def run() -> None:
+        for stage in range(len(package.manifest.stages)):
+            work.run(stage)
+
+    return run
+
+
+def _whole(package: Package, rows: int, settings: Settings) -> Callable[[], None]:
+    import onnxruntime as ort
+
+    options = session_options(settings.lane_threads)
+    session = ort.InferenceSession(_joined(package), options, providers=[PROVIDERS[settings.device]])
+    binding = session.io_binding()
+    for name, spec in package.manifest.stages[0].glimpses.items():
+        image = np.zeros((rows, spec.height, spec.width, 3), np.uint8)
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(image))
+    for node in session.get_outputs():
+        value = np.zeros((rows, *node.shape[1:]), np.float32)
+        binding.bind_ortvalue_output(node.name, ort.OrtValue.ortvalue_from_numpy(value))
+    return lambda: session.run_with_iobinding(binding)
+
+
+def _joined(package: Package) -> bytes:
+    """The stages as one ONNX graph that gives every exit's answer."""
+    try:
+        import onnx
+        from onnx import compose
+    except ImportError as error:
+        raise SettingsError("bench joins the stages with onnx: pip install 'offramp[models]'") from error
+    whole: Any = None
+    for place, stage in enumerate(package.manifest.stages):
+        part = compose.add_prefix(onnx.load(package.path / stage.graph), f"stage{place}/")
+        if whole is None:
+            whole = part
+            continue
+        io_map = [(_maker(package, place, name), f"stage{place}/{name}") for name in stage.inputs]
+        answers = [
+            f"stage{i}/{earlier.answer}" for i, earlier in enumerate(package.manifest.stages[:place]) if earlier.answer
+        ]
+        made = [f"stage{place}/{name}" for name in stage.outputs]
+        whole = compose.merge_models(whole, part, io_map, outputs=[*answers, *made])
+    _restore(whole, package)
+    return bytes(whole.SerializeToString())
+
+
+def _maker(package: Package, place: int, state: str) -> str:
+    """Prefixed name of a state tensor, at the last stage before `place` that makes it."""
+    made = [i for i, earlier in enumerate(package.manifest.stages[:place]) if state in earlier.outputs]
+    return f"stage{made[-1]}/{state}"
+
+
+def _restore(whole: Any, package: Package) -> None:
+    """Give the inputs their own names back."""
+    for name in package.manifest.stages[0].inputs:
+        for node in whole.graph.node:
+            for at, used in enumerate(node.input):
+                if used == f"stage0/{name}":
+                    node.input[at] = name
+        for value in whole.graph.input:
+            if value.name == f"stage0/{name}":
+                value.name = name

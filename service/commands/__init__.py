@@ -1,0 +1,1 @@
+"""What the `offramp` command can do, one module a command: NAME, HELP, add_arguments, run."""

@@ -1,0 +1,72 @@
+"""`offramp explain`: one input's walk, stage by stage, without a server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+from service.answer import Answer
+from service.api import budgets, render
+from service.engine import Engine, Sample
+from service.errors import Malformed
+from service.media.image import ImageLimits
+from service.media.source import open_source
+from service.settings import Settings
+
+NAME = "explain"
+HELP = "walk one file through a model and tell why it ended where it did"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model, the file, and every budget key as a flag."""
+    parser.add_argument("model")
+    parser.add_argument("file", type=Path)
+    for key in sorted(budgets.KEYS):
+        parser.add_argument(f"--{key.replace('_', '-')}", dest=f"budget_{key}", metavar="X", help=f"budget: {key}")
+
+
+def run(given: argparse.Namespace, settings: Settings) -> int:
+    """Print the walk and the receipt."""
+    texts = [(key, getattr(given, f"budget_{key}")) for key in budgets.KEYS]
+    budget = budgets.merge(budgets.from_texts([pair for pair in texts if pair[1] is not None], source="the call"))
+    try:
+        data = given.file.read_bytes()
+    except OSError as error:
+        raise Malformed(f"{given.file}: {error.strerror}") from error
+    engine = Engine(settings)
+    engine.load()
+    engine.start()
+    try:
+        model = engine.model(given.model)
+        modality = model.package.manifest.modality
+        sample = Sample(
+            lambda: open_source(modality, data, None, ImageLimits(max_pixels=settings.max_pixels)),
+            budget.budget(),
+            time.monotonic(),
+            explain=True,
+        )
+        (answer,) = asyncio.run(engine.predict(model, [sample]))
+    finally:
+        engine.stop()
+    print(_story(answer))
+    return 0
+
+
+def _story(answer: Answer) -> str:
+    shown = render.answer(answer)
+    top = ", ".join(f"{one['label']} {one['probability']:.1%}" for one in shown["output"]["top"][:3])
+    lines = [f"{'stage':<12}{'exit':<10}{'score':>8}{'price':>10}{'ms':>8}  verdict"]
+    for step in shown["walk"]:
+        score = "" if step["score"] is None else f"{step['score']:.4f}"
+        cost = f"{step['price']:.3g}" if isinstance(step["price"], float) else step["price"]
+        lines.append(
+            f"{step['stage']:<12}{step['exit'] or '':<10}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {step['verdict']}"
+        )
+    compute = shown["compute"]
+    lines.append(
+        f"{top}; {shown['reason']} at {shown['exit']}: {compute['mmacs']:.1f} MMACs, "
+        f"{compute['fraction_of_full']:.0%} of the full network, {shown['timing_ms']['total']:.1f} ms"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""`offramp serve`: the HTTP server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+
+import uvicorn
+
+from service.app import build_app
+from service.model import find
+from service.runtime.onnx import check_install
+from service.settings import Settings
+
+NAME = "serve"
+HELP = "serve the packages over HTTP"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags for the settings that are changed most; OFFRAMP_* variables set the others."""
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="port to listen on")
+    parser.add_argument("--lanes", type=int, help="threads that run stages")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="where stages run")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+
+
+def run(_: argparse.Namespace, settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; then accepted work finishes. Returns 1 when the models could not be served."""
+    check_install()
+    find(settings.models)
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    app = build_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=settings.log_level == "debug",
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+    )
+    # uvicorn raises the signal that stopped it once more when it is done: a clean stop shall exit with 0.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    asyncio.run(uvicorn.Server(config).serve())
+    return 1 if app.state.fault else 0

@@ -1,0 +1,193 @@
+"""The nouns that every part speaks of. Imports nothing of service.
+
+Times are seconds of the monotonic clock that the caller passes in; MACs are multiply-adds, as integers; a price is the
+expected gain in correctness that one GMAC more must buy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NewType
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Price = NewType("Price", float)
+FULL = Price(-math.inf)
+"""Below 0: the whole network, also where going on is not expected to help."""
+NEUTRAL = Price(0.0)
+"""Go on wherever it is expected to help at all."""
+CHEAPEST = Price(math.inf)
+"""Leave at the first exit."""
+
+
+class OnMiss(StrEnum):
+    """What a passed deadline does to a request."""
+
+    BEST_EFFORT = "best_effort"
+    FAIL = "fail"
+
+
+class Reason(StrEnum):
+    """Why a walk ended where it did."""
+
+    CONFIDENT = "confident"
+    LAST = "last"
+    DEADLINE = "deadline"
+    COMPUTE = "compute"
+    OVERLOAD = "overload"
+
+    @property
+    def forced(self) -> bool:
+        """True for an exit that the router did not choose: it is outside every certificate."""
+        return self not in (Reason.CONFIDENT, Reason.LAST)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a client asks for; None means not asked. Units: ms, shares in 0..1, millions of MACs."""
+
+    latency_ms: float | None = None
+    accuracy: float | None = None
+    agreement: float | None = None
+    max_drop: float | None = None
+    confidence: float = 0.95
+    compute_mmacs: float | None = None
+    priority: int = 3
+    on_miss: OnMiss = OnMiss.BEST_EFFORT
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The fields that differ from asking nothing."""
+        return {name: value for name in self.__slots__ if (value := getattr(self, name)) != getattr(ASK_NOTHING, name)}
+
+    @property
+    def quality(self) -> dict[str, float]:
+        """The targets that need a certificate, by kind."""
+        targets = {"accuracy": self.accuracy, "agreement": self.agreement, "max_drop": self.max_drop}
+        return {kind: target for kind, target in targets.items() if target is not None}
+
+
+ASK_NOTHING = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock, in seconds; `NEVER` has none."""
+
+    at: float
+
+    def left(self, now: float) -> float:
+        """Seconds until the deadline; negative once it has passed."""
+        return self.at - now
+
+    def allows(self, now: float, seconds: float) -> bool:
+        """Whether work of that many seconds, begun now, ends in time."""
+        return now + seconds <= self.at
+
+
+NEVER = Deadline(math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A budget as the scheduler sees it: an interval of prices and hard limits.
+
+    The market may move the price inside [`floor`, `ceiling`]; a certified budget has both at its certified price.
+    `urgency_at` orders the queues: a moment in seconds, drawn nearer by a high priority, so that age always wins in the end.
+    """
+
+    floor: Price
+    ceiling: Price
+    deadline: Deadline
+    max_macs: int
+    urgency_at: float
+    on_miss: OnMiss = OnMiss.BEST_EFFORT
+    certificate: str | None = None
+
+    def price(self, market: Price) -> Price:
+        """The price that this walker pays at the market's price: its floor while compute is free."""
+        return min(max(self.floor, market), self.ceiling) if market > NEUTRAL else self.floor
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a walker spent. Device seconds are its share of each batch that it was in."""
+
+    stages: list[str] = field(default_factory=list)
+    macs: int = 0
+    rows: int = 0
+    device_s: float = 0.0
+    queue_s: float = 0.0
+    decode_s: float = 0.0
+    glimpses: int = 0
+
+    def charge(self, stage: str, *, macs: int, device_s: float) -> None:
+        """Book one row of one stage."""
+        self.stages.append(stage)
+        self.rows += 1
+        self.macs += macs
+        self.device_s += device_s
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The answer standing at the last exit that the walker reached."""
+
+    exit: str
+    output: NDArray[Any]
+    """What the stage answered for this row after calibration: for classification, probabilities float32 [classes]."""
+    score: float
+    """The calibrated score by which the router judged this exit, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of a walk, as `explain=true` tells it."""
+
+    stage: str
+    exit: str | None
+    score: float | None
+    price: Price
+    batch_rows: int
+    queue_s: float
+    stage_s: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a walk ended: with a standing answer, or with an error, never with both."""
+
+    reason: Reason | None
+    standing: Standing | None
+    error: Exception | None
+    finished_at: float
+    price: Price
+
+
+Listener = Callable[["Walker", Outcome], None]
+"""Whoever waits for a walker. Called once a walker, by lane threads: it must return at once and never raise."""
+
+
+@dataclass(slots=True, eq=False)
+class Walker:
+    """One sample in flight. Owned by the conductor between `submit` and its outcome."""
+
+    model: str
+    terms: Terms
+    arrived_at: float
+    glimpses: dict[str, NDArray[Any]]
+    listener: Listener
+    slot: int = -1
+    stage: int = 0
+    since: float = 0.0
+    ledger: Ledger = field(default_factory=Ledger)
+    standing: Standing | None = None
+    running: bool = False
+    done: bool = False
+    cancelled: bool = False
+    trace: list[Step] | None = None

@@ -1,0 +1,122 @@
+"""Lanes: threads that run stage batches. The only place that waits on compute."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from service.core import Walker
+from service.errors import OfframpError, StageFailed
+from service.routing.base import LEAVE, Router
+from service.runtime.base import Runner
+from service.scheduler.conductor import Batch, Conductor, Ended
+
+log = logging.getLogger(__name__)
+
+_IDLE_S = 1.0
+"""A lane looks up at least this often, so that a stop is never missed for long."""
+
+
+class Executor:
+    """Runs what the conductor chooses, one thread a runner, with one lock around the conductor.
+
+    `on_batch` (batch, seconds) and `on_ended` are called by lane threads, or by whoever submits or cancels, outside the
+    lock; they must be quick and must not raise.
+    """
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        routers: Mapping[str, Router],
+        runners: Sequence[Runner],
+        *,
+        on_batch: Callable[[Batch, float], None],
+        on_ended: Callable[[Ended], None],
+    ) -> None:
+        self._conductor, self._routers = conductor, routers
+        self._on_batch, self._on_ended = on_batch, on_ended
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._lane, args=(runner,), name=f"lane-{number}", daemon=True)
+            for number, runner in enumerate(runners)
+        ]
+
+    def start(self) -> None:
+        """Start the lanes."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, patience_s: float) -> None:
+        """Finish what waits, then end the lanes; give up waiting after `patience_s`."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        deadline = time.monotonic() + patience_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def submit(self, walkers: Sequence[Walker]) -> None:
+        """Hand walkers to the conductor and wake a lane for each."""
+        with self._changed:
+            now = time.monotonic()
+            for walker in walkers:
+                self._conductor.submit(walker, now)
+            self._changed.notify(len(walkers))
+
+    def cancel(self, walker: Walker) -> None:
+        """Its client has gone: it ends now if it waits, or with the stage that it is in."""
+        with self._changed:
+            self._conductor.cancel(walker, time.monotonic())
+            ended = self._conductor.take_ended()
+        self._tell(ended)
+
+    def _lane(self, runner: Runner) -> None:
+        while (batch := self._next()) is not None:
+            settle = self._run(runner, batch)
+            with self._changed:
+                now = time.monotonic()
+                settle(now)
+                ended = self._conductor.take_ended()
+                # This lane takes one batch itself; another may be there for a lane that sleeps.
+                if len(self._conductor.queues) > 1:
+                    self._changed.notify()
+            self._on_batch(batch, now - batch.started_at)
+            self._tell(ended)
+
+    def _next(self) -> Batch | None:
+        """Wait for the next batch; None when the lane shall end. Tells those that expire meanwhile."""
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                batch = self._conductor.choose(now)
+                ended = self._conductor.take_ended()
+                stopping = self._stopping
+                if batch is None and not ended and not stopping:
+                    self._changed.wait(min(_IDLE_S, max(0.0, self._conductor.next_expiry() - now)))
+            self._tell(ended)
+            if batch is not None or stopping:
+                return batch
+
+    def _run(self, runner: Runner, batch: Batch) -> Callable[[float], None]:
+        """Run and route a batch; returns what to do with it at the conductor, given the time."""
+        try:
+            outputs = runner.run(batch.model, batch.stage, batch.walkers)
+            routing = self._routers[batch.model].route(batch.stage, outputs, batch.prices)
+            going_on = np.flatnonzero(routing.next != LEAVE).tolist()
+            if going_on:
+                runner.keep(batch.model, batch.stage, batch.walkers, going_on)
+        except Exception as error:
+            log.exception("stage %d of %s failed for %d rows", batch.stage, batch.model, len(batch.walkers))
+            told = error if isinstance(error, OfframpError) else StageFailed(f"stage failed: {type(error).__name__}")
+            return partial(self._conductor.fail, batch, told)
+        return partial(self._conductor.settle, batch, routing)
+
+    def _tell(self, ended: Sequence[Ended]) -> None:
+        for one in ended:
+            self._on_ended(one)

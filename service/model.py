@@ -1,0 +1,146 @@
+"""A model that is served: its package, wired to router, sessions, state pool and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
+from service.errors import PackageError
+from service.package.curves import Curve
+from service.package.load import Package, load
+from service.package.manifest import FILE
+from service.routing.base import Router, build
+from service.runtime.onnx import PROVIDERS, ModelSessions, state_shapes
+from service.runtime.states import StatePool
+from service.scheduler.conductor import Course
+from service.scheduler.estimator import StageTimes
+from service.settings import Settings
+from service.telemetry import Metrics, ModelTelemetry
+
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_REPEATS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Everything that serving one package needs, one `ModelSessions` a lane."""
+
+    package: Package
+    curve: Curve
+    router: Router
+    pool: StatePool
+    lanes: Sequence[ModelSessions]
+    course: Course
+    telemetry: ModelTelemetry
+
+    @property
+    def name(self) -> str:
+        """The name under which it is served."""
+        return self.package.name
+
+
+def find(folders: Sequence[Path]) -> list[Path]:
+    """The package folders within folders, or the folders themselves where they are packages, by name.
+
+    Raises:
+        PackageError: a folder that doesn't exist.
+    """
+    found = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise PackageError(folder, "(folder)", "does not exist", "name a folder of packages with --models")
+        candidates = [folder, *sorted(folder.iterdir())]
+        found += [candidate for candidate in candidates if (candidate / FILE).is_file()]
+    return found
+
+
+def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
+    """Load a package, open its sessions on every lane and measure its stages.
+
+    Raises:
+        PackageError: the package can't be served as it is.
+        SettingsError: the device that the settings ask for isn't there.
+    """
+    package = load(path)
+    curve = Curve(package.record, package.graph.full_macs, package.digest, PROVIDERS[settings.device])
+    pool = StatePool(settings.max_in_flight, state_shapes(package))
+    lanes = [
+        ModelSessions(
+            package,
+            pool,
+            device=settings.device,
+            threads=settings.lane_threads,
+            max_rows=min(settings.max_batch_rows, settings.max_in_flight),
+        )
+        for _ in range(settings.lanes)
+    ]
+    router = build(package)
+    times = profile(package, lanes, router)
+    model = Model(
+        package=package,
+        curve=curve,
+        router=router,
+        pool=pool,
+        lanes=lanes,
+        course=Course(package.graph, times),
+        telemetry=ModelTelemetry(metrics, package.name, package.graph),
+    )
+    model.telemetry.certificate.set(1.0)
+    return model
+
+
+def profile(package: Package, lanes: Sequence[ModelSessions], router: Router) -> list[StageTimes]:
+    """Times of each stage by batch rows, on the path that serving takes; also the warm-up of every lane and buffer."""
+    for lane in lanes[1:]:
+        _stage_seconds(package, lane, router, 1)
+    most = lanes[0].max_rows
+    sizes = sorted({size for size in _SIZES if size < most} | {most})
+    seconds = [_stage_seconds(package, lanes[0], router, rows) for rows in sizes]
+    return [StageTimes(sizes, by_size) for by_size in zip(*seconds, strict=True)]
+
+
+def _stage_seconds(package: Package, lane: ModelSessions, router: Router, rows: int) -> list[float]:
+    """Median seconds of each stage for a batch of blank inputs."""
+    walkers = [blank_walker(package, slot) for slot in range(rows)]
+    work = StageWork(lane, router, walkers)
+    return [work.seconds(stage) for stage in range(len(package.manifest.stages))]
+
+
+def blank_walker(package: Package, slot: int) -> Walker:
+    """A walker with an all-zero input, for warm-up and benchmarks: it wants the full network and waits for nobody."""
+    specs = package.manifest.stages[0].glimpses
+    glimpses = {name: np.zeros((spec.height, spec.width, 3), np.uint8) for name, spec in specs.items()}
+    terms = Terms(FULL, CHEAPEST, NEVER, package.graph.full_macs, 0.0)
+    return Walker(package.name, terms, 0.0, glimpses, lambda *_: None, slot=slot)
+
+
+@dataclass(frozen=True, slots=True)
+class StageWork:
+    """A batch as a lane would run it: gather, run, route, keep. Slots 0.. of the pool must be free."""
+
+    lane: ModelSessions
+    router: Router
+    walkers: Sequence[Walker]
+
+    def run(self, stage: int) -> None:
+        """Run and route one stage, and keep the state of every row."""
+        rows = len(self.walkers)
+        outputs = self.lane.run(stage, self.walkers)
+        self.router.route(stage, outputs, np.full(rows, FULL))
+        self.lane.keep(stage, self.walkers, range(rows))
+
+    def seconds(self, stage: int) -> float:
+        """Median seconds of a few runs, after one that counts for nothing."""
+        self.run(stage)
+        return median(self._once(stage) for _ in range(_REPEATS))
+
+    def _once(self, stage: int) -> float:
+        start = perf_counter()
+        self.run(stage)
+        return perf_counter() - start

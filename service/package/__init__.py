@@ -1,0 +1,1 @@
+"""Packages on disk: what a model is made of, and what its calibration record certifies."""

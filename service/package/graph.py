@@ -1,0 +1,64 @@
+"""The stage graph as arrays of numbers: what the scheduler and the routers need of a manifest, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.package.manifest import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class StageGraph:
+    """Stages by index, in walking order.
+
+    Attributes:
+        names: stage names.
+        macs: MACs of one row of each stage.
+        after: for each stage the indexes that may follow; empty for a last stage.
+        exits: exit names, in stage order.
+        exit_of: for each stage the index of its exit, or -1.
+        full_macs: MACs of the dearest walk, the denominator of every `fraction_of_full`.
+    """
+
+    names: tuple[str, ...]
+    macs: tuple[int, ...]
+    after: tuple[tuple[int, ...], ...]
+    exits: tuple[str, ...]
+    exit_of: tuple[int, ...]
+    full_macs: int
+
+    @classmethod
+    def of(cls, stages: Sequence[Stage]) -> StageGraph:
+        """Graph of a valid manifest's stages (names resolve, edges go forward)."""
+        places = {stage.name: place for place, stage in enumerate(stages)}
+        exits = tuple(stage.exit for stage in stages if stage.exit)
+        macs = tuple(stage.macs_per_row for stage in stages)
+        after = tuple(tuple(places[name] for name in stage.next) for stage in stages)
+        return cls(
+            names=tuple(stage.name for stage in stages),
+            macs=macs,
+            after=after,
+            exits=exits,
+            exit_of=tuple(exits.index(stage.exit) if stage.exit else -1 for stage in stages),
+            full_macs=_dearest(macs, after),
+        )
+
+    def to_next_exit(self, costs: Sequence[float]) -> list[float]:
+        """For each stage, the least cost from its start to the end of the next stage with an exit, itself included.
+
+        `costs` holds one cost a stage, in any unit: MACs, seconds.
+        """
+        total = [0.0] * len(costs)
+        for stage in reversed(range(len(costs))):
+            rest = 0.0 if self.exit_of[stage] >= 0 else min(total[after] for after in self.after[stage])
+            total[stage] = costs[stage] + rest
+        return total
+
+
+def _dearest(macs: Sequence[int], after: Sequence[Sequence[int]]) -> int:
+    """MACs of the dearest walk from stage 0 to a last stage."""
+    total = [0] * len(macs)
+    for stage in reversed(range(len(macs))):
+        total[stage] = macs[stage] + max((total[place] for place in after[stage]), default=0)
+    return total[0]

@@ -1,0 +1,106 @@
+"""A package from a folder: manifest, hashes, labels, tables, curve. Nothing is run here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import PackageError
+from service.package import manifest, record
+from service.package.graph import StageGraph
+from service.package.manifest import Manifest
+from service.package.record import Record
+
+
+@dataclass(frozen=True)
+class Package:
+    """A verified package. `tables` are the arrays of its calibration file that are not the record: the router's."""
+
+    path: Path
+    manifest: Manifest
+    graph: StageGraph
+    labels: tuple[str, ...]
+    record: Record
+    tables: Mapping[str, NDArray[Any]]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The name under which it is served."""
+        return self.manifest.name
+
+
+def load(path: Path) -> Package:
+    """Read and verify the package in a folder.
+
+    Raises:
+        PackageError: anything missing, altered since it was made, or inconsistent.
+    """
+    text = _read(path / manifest.FILE, "write the package again with models.export").decode("utf-8", "replace")
+    described = manifest.parse(text, path / manifest.FILE)
+    for stage in described.stages:
+        _verify(path / stage.graph, stage.sha256)
+    calibration = path / described.calibration.file
+    _verify(calibration, described.calibration.sha256)
+    arrays = _arrays(calibration)
+    labels = _labels(path / described.labels)
+    taken = record.read(arrays, calibration)
+    graph = StageGraph.of(described.stages)
+    _check_record(taken, graph, labels, calibration)
+    return Package(
+        path=path,
+        manifest=described,
+        graph=graph,
+        labels=labels,
+        record=taken,
+        tables={name: array for name, array in arrays.items() if name not in Record.__slots__},
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _read(file: Path, remedy: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PackageError(file, "(file)", error.strerror or "unreadable", remedy) from error
+
+
+def _verify(file: Path, expected: str) -> None:
+    found = hashlib.sha256(_read(file, "restore it from where the package came")).hexdigest()
+    if found != expected:
+        problem = f"sha256 is {found[:12]}.., the manifest says {expected[:12]}.."
+        raise PackageError(file, "sha256", problem, "restore the file, or make the package again")
+
+
+def _arrays(file: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as error:
+        remedy = "make it again with models.calibrate"
+        raise PackageError(file, "(whole file)", f"no readable npz: {error}", remedy) from error
+
+
+def _labels(file: Path) -> tuple[str, ...]:
+    lines = _read(file, "list one label a line").decode("utf-8", "replace").splitlines()
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise PackageError(file, "(whole file)", "needs two or more different labels", "list one label a line")
+    return labels
+
+
+def _check_record(taken: Record, graph: StageGraph, labels: tuple[str, ...], file: Path) -> None:
+    remedy = "make it again with models.calibrate for these stages"
+    limits = {"predictions": len(labels), "labels": len(labels), "exits": len(graph.exits)}
+    for name, limit in limits.items():
+        values = getattr(taken, name)
+        if values.min() < 0 or values.max() >= limit:
+            raise PackageError(file, name, f"values must be in 0..{limit - 1}", remedy)
+    if int(taken.macs[0].max()) > graph.full_macs:
+        raise PackageError(file, "macs", f"a full walk has {graph.full_macs} MACs by the manifest", remedy)

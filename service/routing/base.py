@@ -1,0 +1,82 @@
+"""What a router is, and the registry that packages name them in.
+
+To add a family, add a file to this folder with a class under `@register("its-name")`. Nothing else changes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import PackageError
+from service.package.load import Package
+
+LEAVE = -1
+"""In `Routing.next`: the row leaves at this stage's exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What a router says of a batch.
+
+    Attributes:
+        next: int16 [rows], index of the next stage, or LEAVE.
+        answer: float32 [rows, ...], the calibrated answer that now stands; None after a stage without exit.
+        score: float32 [rows] in 0..1, the calibrated score that was judged; None where nothing was.
+    """
+
+    next: NDArray[np.int16]
+    answer: NDArray[np.float32] | None = None
+    score: NDArray[np.float32] | None = None
+
+
+class Router(Protocol):
+    """The rule after each stage of one package. Pure: same arrays, same routing."""
+
+    def __init__(self, package: Package) -> None:
+        """Take parameters and tables from a package; raises PackageError where they don't fit it."""
+
+    def route(self, stage: int, outputs: Mapping[str, NDArray[Any]], prices: NDArray[np.float64]) -> Routing:
+        """Route a batch after `stage`; `outputs` by tensor name, `prices` float64 [rows]."""
+
+
+_ROUTERS: dict[str, type[Router]] = {}
+
+
+def register(name: str) -> Callable[[type[Router]], type[Router]]:
+    """Class decorator: make a router available to packages under this name."""
+
+    def add(router: type[Router]) -> type[Router]:
+        _ROUTERS[name] = router
+        return router
+
+    return add
+
+
+def known() -> dict[str, type[Router]]:
+    """Every registered router by name."""
+    folder = importlib.import_module("service.routing")
+    for module in pkgutil.iter_modules(folder.__path__):
+        importlib.import_module(f"service.routing.{module.name}")
+    return dict(_ROUTERS)
+
+
+def build(package: Package) -> Router:
+    """The router that the package names.
+
+    Raises:
+        PackageError: no such router here, or its tables don't fit the package.
+    """
+    routers = known()
+    name = package.manifest.router.name
+    if name not in routers:
+        raise PackageError(
+            package.path / "package.yaml", "router.name", f"no router {name!r}", f"use one of {sorted(routers)}"
+        )
+    return routers[name](package)

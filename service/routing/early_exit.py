@@ -1,0 +1,90 @@
+"""Early exit: leave at the first exit where going on isn't worth its price.
+
+Multi-exit networks (BranchyNet, Teerapittayanon et al. 2016; MSDNet, Huang et al. 2018) answer after each stage. Instead of
+one confidence threshold for all exits, the gain map of exit k tells, for a score, how much more often a later exit j is
+right; the walker goes on while the best of those gains per GMAC is above the price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core import FULL
+from service.errors import PackageError
+from service.package.load import Package
+from service.routing.base import LEAVE, Routing, register
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Row-wise softmax, float32 [rows, classes]."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
+
+
+@register("early-exit")
+class EarlyExit:
+    """Exits on a chain of stages, each with an exit.
+
+    Tables: `temperature` float32 [K] (Guo et al. 2017); `gain_edges` float32 [K-1, B+1], score bins of each exit but the
+    last; `gain` float32 [K-1, K, B], expected gain in correctness of going on from k and stopping at j > k;
+    `exit_macs` int64 [K], MACs spent when exit k stands.
+    """
+
+    def __init__(self, package: Package) -> None:
+        exits = len(package.graph.exits)
+        tables = _tables(package, exits)
+        self._answers = [stage.answer or "" for stage in package.manifest.stages]
+        self._temperature = tables["temperature"]
+        self._last = exits - 1
+        # Inner edges only: scores beyond the router split's range fall into the outermost bins.
+        self._edges = tables["gain_edges"][:, 1:-1]
+        self._worth = worth(tables["gain"], tables["exit_macs"])
+
+    def route(self, stage: int, outputs: Mapping[str, NDArray[Any]], prices: NDArray[np.float64]) -> Routing:
+        """See `Router.route`. The score is the largest calibrated probability."""
+        answer = softmax(outputs[self._answers[stage]] / self._temperature[stage])
+        score = answer.max(axis=1)
+        if stage == self._last:
+            return Routing(np.full(len(score), LEAVE, np.int16), answer, score)
+        worth_of_going_on = self._worth[stage, np.searchsorted(self._edges[stage], score, side="right")]
+        goes_on = (worth_of_going_on > prices) | (prices == FULL)
+        return Routing(np.where(goes_on, stage + 1, LEAVE).astype(np.int16), answer, score)
+
+
+def worth(gain: NDArray[np.float32], exit_macs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Best expected gain per GMAC of going on: float64 [K-1, B], never below 0.
+
+    Args:
+        gain: float32 [K-1, K, B].
+        exit_macs: int64 [K].
+    """
+    exits = len(exit_macs)
+    best = np.zeros((exits - 1, gain.shape[2]))
+    for here in range(exits - 1):
+        extra = (exit_macs[here + 1 :] - exit_macs[here]) / 1e9
+        best[here] = np.maximum(gain[here, here + 1 :] / extra[:, None], 0.0).max(axis=0)
+    return best
+
+
+def _tables(package: Package, exits: int) -> Mapping[str, NDArray[Any]]:
+    """The tables, once their shapes are known to fit the package's exits."""
+    file = package.path / package.manifest.calibration.file
+    if any(exit_of != place for place, exit_of in enumerate(package.graph.exit_of)):
+        problem, remedy = "router early-exit needs an exit after every stage", "fuse stages without exit into the next"
+        raise PackageError(package.path / "package.yaml", "stages", problem, remedy)
+    bins = package.tables["gain"].shape[-1] if "gain" in package.tables else 0
+    shapes = {
+        "temperature": (exits,),
+        "gain_edges": (exits - 1, bins + 1),
+        "gain": (exits - 1, exits, bins),
+        "exit_macs": (exits,),
+    }
+    for name, shape in shapes.items():
+        found = package.tables[name].shape if name in package.tables else None
+        if found != shape:
+            raise PackageError(file, name, f"shape {found}, expected {shape}", "make it again with models.calibrate")
+    return package.tables

@@ -1,0 +1,1 @@
+"""Running stages: sessions, buffers and the state that walkers carry from stage to stage."""

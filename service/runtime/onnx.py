@@ -1,0 +1,175 @@
+"""Stages as ONNX Runtime sessions, with buffers bound once a batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core import Walker
+from service.errors import PackageError, SettingsError
+from service.package.load import Package
+from service.package.manifest import Stage
+from service.runtime.base import Outputs
+from service.runtime.states import StatePool
+
+try:
+    import onnxruntime as ort
+except ImportError as error:  # pragma: no cover - the base install, before an extra is chosen
+    raise SettingsError("ONNX Runtime is not installed: pip install 'offramp[cpu]' or 'offramp[gpu]'") from error
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
+
+
+def check_install() -> None:
+    """Refuse to start with both ONNX Runtime distributions: their files overwrite each other and CUDA may vanish.
+
+    Raises:
+        SettingsError: both are installed.
+    """
+    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(found) > 1:
+        raise SettingsError(f"{' and '.join(found)} are both installed; uninstall both, then install one again")
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+class StageSession:
+    """One stage on one lane: a session, and buffers for up to `max_rows` rows that every batch uses again."""
+
+    def __init__(self, package: Package, stage: Stage, *, device: str, threads: int, max_rows: int) -> None:
+        self.stage = stage
+        self._session = _open(package, stage, device, threads)
+        self._max_rows = max_rows
+        self.inputs = self._buffers(self._session.get_inputs(), package, stage.inputs.keys())
+        self.outputs = self._buffers(self._session.get_outputs(), package, stage.outputs.keys())
+        self._bindings: dict[int, Any] = {}
+
+    def run(self, rows: int) -> None:
+        """Run the first `rows` rows of the input buffers into the output buffers."""
+        if rows not in self._bindings:
+            self._bindings[rows] = self._bind(rows)
+        self._session.run_with_iobinding(self._bindings[rows])
+
+    def _buffers(self, nodes: Sequence[Any], package: Package, declared: Any) -> dict[str, NDArray[Any]]:
+        found = {node.name for node in nodes}
+        if found != set(declared):
+            problem = f"the graph has tensors {sorted(found)}, the manifest {sorted(declared)}"
+            raise PackageError(package.path / self.stage.graph, self.stage.name, problem, "export the package again")
+        return {node.name: self._buffer(node, package) for node in nodes}
+
+    def _buffer(self, node: Any, package: Package) -> NDArray[Any]:
+        rows, *shape = node.shape
+        if isinstance(rows, int) or not all(isinstance(size, int) for size in shape) or node.type not in _DTYPES:
+            problem = f"tensor {node.name!r} is {node.type} {node.shape}"
+            remedy = "export it as float, uint8 or int64 with a dynamic first axis and fixed others"
+            raise PackageError(package.path / self.stage.graph, self.stage.name, problem, remedy)
+        return np.zeros((self._max_rows, *shape), _DTYPES[node.type])
+
+    def _bind(self, rows: int) -> Any:
+        binding = self._session.io_binding()
+        for name, buffer in self.inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(buffer[:rows]))
+        for name, buffer in self.outputs.items():
+            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(buffer[:rows]))
+        return binding
+
+
+def session_options(threads: int) -> Any:
+    """Options of every session here: that many threads, none of which spins."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads of one lane would take the cores of the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _open(package: Package, stage: Stage, device: str, threads: int) -> Any:
+    file = str(package.path / stage.graph)
+    try:
+        session = ort.InferenceSession(file, session_options(threads), providers=[PROVIDERS[device]])
+    except Exception as error:  # ONNX Runtime raises its own types, one an error code
+        remedy = "export the package again"
+        raise PackageError(package.path / stage.graph, stage.name, f"ONNX Runtime: {error}", remedy) from error
+    if session.get_providers()[0] != PROVIDERS[device]:
+        # ONNX Runtime falls back to the CPU with no more than a log line.
+        raise SettingsError(f"device {device} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
+    return session
+
+
+class ModelSessions:
+    """All stages of one package on one lane, and the pool that holds its walkers' state."""
+
+    def __init__(self, package: Package, pool: StatePool, *, device: str, threads: int, max_rows: int) -> None:
+        self._pool = pool
+        self.max_rows = max_rows
+        self.stages = [
+            StageSession(package, stage, device=device, threads=threads, max_rows=max_rows)
+            for stage in package.manifest.stages
+        ]
+
+    def run(self, place: int, walkers: Sequence[Walker]) -> Outputs:
+        """See `Runner.run`."""
+        session, rows = self.stages[place], len(walkers)
+        slots = [walker.slot for walker in walkers]
+        for name, buffer in session.inputs.items():
+            if session.stage.inputs[name] == "state":
+                np.take(self._pool.tensors[name], slots, axis=0, out=buffer[:rows], mode="clip")
+            else:
+                for row, walker in enumerate(walkers):
+                    buffer[row] = walker.glimpses[name]
+        session.run(rows)
+        return {name: buffer[:rows] for name, buffer in session.outputs.items()}
+
+    def keep(self, place: int, walkers: Sequence[Walker], rows: Sequence[int]) -> None:
+        """See `Runner.keep`."""
+        slots = [walkers[row].slot for row in rows]
+        session = self.stages[place]
+        for name, role in session.stage.outputs.items():
+            if role == "state":
+                self._pool.tensors[name][slots] = session.outputs[name][list(rows)]
+
+
+class OnnxRunner:
+    """The stages of all models on one lane."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, ModelSessions] = {}
+
+    def add(self, model: str, sessions: ModelSessions) -> None:
+        """Serve one more model on this lane."""
+        self._models[model] = sessions
+
+    def run(self, model: str, stage: int, walkers: Sequence[Walker]) -> Outputs:
+        """See `Runner.run`."""
+        return self._models[model].run(stage, walkers)
+
+    def keep(self, model: str, stage: int, walkers: Sequence[Walker], rows: Sequence[int]) -> None:
+        """See `Runner.keep`."""
+        self._models[model].keep(stage, walkers, rows)
+
+
+def state_shapes(package: Package) -> dict[str, tuple[int, ...]]:
+    """Shapes of the state tensors without their first axis, read from the graphs.
+
+    Raises:
+        PackageError: a graph that ONNX Runtime can't open.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for stage in package.manifest.stages:
+        session = _open(package, stage, "cpu", 1)
+        made: Mapping[str, Any] = {node.name: node for node in session.get_outputs()}
+        shapes |= {name: tuple(made[name].shape[1:]) for name, role in stage.outputs.items() if role == "state"}
+    return shapes

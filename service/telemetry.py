@@ -1,0 +1,166 @@
+"""Every metric of the server. Base units; label children are resolved once a model at load, not once a request.
+
+Sums over answers equal these counters: a walker's MACs are counted when it ends, from the same ledger as its receipt.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from service.core import Outcome, Reason, Walker
+from service.errors import Cancelled, DeadlinePassed, RequestError
+from service.package.graph import StageGraph
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SLACK = (-1.0, -0.1, -0.02, -0.005, 0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 10.0)
+MACS = (1e6, 3e6, 1e7, 2e7, 3e7, 5e7, 7e7, 1e8, 1.5e8, 2e8, 3e8, 5e8, 1e9, 3e9, 1e10)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+# A `_created` sample beside every child would double the page; start times are in the scrape's own history.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+OK, DEGRADED, REJECTED, EXPIRED, CANCELLED, ERROR = "ok", "degraded", "rejected", "expired", "cancelled", "error"
+OUTCOMES = (OK, DEGRADED, REJECTED, EXPIRED, CANCELLED, ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The metric families, in a registry of their own so that two servers in one process don't share counts."""
+
+    registry: CollectorRegistry
+    requests: Counter
+    duration: Histogram
+    compute: Histogram
+    device: Histogram
+    queue: Histogram
+    exits: Counter
+    budgets: Counter
+    stage_macs: Counter
+    saved: Counter
+    wasted: Counter
+    stage_rows: Histogram
+    stage_seconds: Histogram
+    slack: Histogram
+    price: Gauge
+    refused: Counter
+    certificate: Gauge
+
+    @classmethod
+    def new(cls) -> Metrics:
+        """All families, empty."""
+        r = CollectorRegistry()
+        return cls(
+            registry=r,
+            requests=Counter("offramp_requests_total", "Inputs by how they ended.", ["model", "outcome"], registry=r),
+            duration=Histogram(
+                "offramp_request_duration_seconds",
+                "From the request's last byte to the answer.",
+                ["model"],
+                registry=r,
+                buckets=SECONDS,
+            ),
+            compute=Histogram(
+                "offramp_request_compute_macs", "MACs of one answer.", ["model"], registry=r, buckets=MACS
+            ),
+            device=Histogram(
+                "offramp_request_device_seconds", "Device time of one answer.", ["model"], registry=r, buckets=SECONDS
+            ),
+            queue=Histogram(
+                "offramp_queue_seconds", "Time one answer waited at stages.", ["model"], registry=r, buckets=SECONDS
+            ),
+            exits=Counter("offramp_exits_total", "Answers by exit.", ["model", "exit", "reason"], registry=r),
+            budgets=Counter("offramp_budget_total", "Budgets by kind.", ["model", "budget", "met"], registry=r),
+            stage_macs=Counter("offramp_compute_macs_total", "MACs run for walkers.", ["model", "stage"], registry=r),
+            saved=Counter(
+                "offramp_saved_macs_total", "MACs that the full walk would have cost more.", ["model"], registry=r
+            ),
+            wasted=Counter("offramp_wasted_macs_total", "MACs that served no answer.", ["model", "reason"], registry=r),
+            stage_rows=Histogram(
+                "offramp_stage_rows", "Rows of one stage batch.", ["model", "stage"], registry=r, buckets=ROWS
+            ),
+            stage_seconds=Histogram(
+                "offramp_stage_seconds", "Time of one stage batch.", ["model", "stage"], registry=r, buckets=SECONDS
+            ),
+            slack=Histogram(
+                "offramp_deadline_slack_seconds",
+                "Time left at the answer, for requests that gave a deadline.",
+                ["model"],
+                registry=r,
+                buckets=SLACK,
+            ),
+            price=Gauge("offramp_compute_price", "Market price, expected correctness per GMAC.", registry=r),
+            refused=Counter("offramp_refused_total", "Inputs refused, by reason.", ["model", "reason"], registry=r),
+            certificate=Gauge(
+                "offramp_certificate_valid", "1 while the default certificate holds.", ["model"], registry=r
+            ),
+        )
+
+
+class ModelTelemetry:
+    """One model's children of every family."""
+
+    def __init__(self, metrics: Metrics, model: str, graph: StageGraph) -> None:
+        self._metrics, self._model, self._graph = metrics, model, graph
+        self._outcomes = {outcome: metrics.requests.labels(model, outcome) for outcome in OUTCOMES}
+        self._duration = metrics.duration.labels(model)
+        self._compute = metrics.compute.labels(model)
+        self._device = metrics.device.labels(model)
+        self._queue = metrics.queue.labels(model)
+        self._slack = metrics.slack.labels(model)
+        self._saved = metrics.saved.labels(model)
+        self._exits = {
+            (name, reason): metrics.exits.labels(model, name, reason.value) for name in graph.exits for reason in Reason
+        }
+        self._wasted = {reason: metrics.wasted.labels(model, reason) for reason in (CANCELLED, EXPIRED, ERROR)}
+        self._stage_macs = {name: metrics.stage_macs.labels(model, name) for name in graph.names}
+        self._stage_rows = [metrics.stage_rows.labels(model, name) for name in graph.names]
+        self._stage_seconds = [metrics.stage_seconds.labels(model, name) for name in graph.names]
+        self.certificate = metrics.certificate.labels(model)
+
+    def batch(self, stage: int, rows: int, seconds: float) -> None:
+        """A stage batch ran."""
+        self._stage_rows[stage].observe(rows)
+        self._stage_seconds[stage].observe(seconds)
+
+    def ended(self, walker: Walker, outcome: Outcome) -> None:
+        """A walk is over: book its ledger, whatever came of it."""
+        for stage in walker.ledger.stages:
+            self._stage_macs[stage].inc(self._graph.macs[self._graph.names.index(stage)])
+        if outcome.error is not None:
+            self.dropped(outcome.error, walker.ledger.macs)
+
+    def answered(self, walker: Walker, outcome: Outcome, *, seconds: float, budgets: Mapping[str, bool]) -> None:
+        """An answer goes out after `seconds`; `budgets` says for each kind that was asked whether it was kept."""
+        if outcome.standing is None or outcome.reason is None:
+            raise ValueError("only a standing answer can go out")
+        kept = all(budgets.values()) and outcome.reason is not Reason.OVERLOAD
+        self._outcomes[OK if kept else DEGRADED].inc()
+        self._exits[outcome.standing.exit, outcome.reason].inc()
+        self._duration.observe(seconds)
+        self._compute.observe(walker.ledger.macs)
+        self._device.observe(walker.ledger.device_s)
+        self._queue.observe(walker.ledger.queue_s)
+        self._saved.inc(max(0, self._graph.full_macs - walker.ledger.macs))
+        if "latency_ms" in budgets:
+            self._slack.observe(walker.terms.deadline.at - walker.arrived_at - seconds)
+        for budget, met in budgets.items():
+            self._metrics.budgets.labels(self._model, budget, str(met).lower()).inc()
+
+    def refused(self, reason: str) -> None:
+        """An input was refused before any stage ran; `reason` is the error's slug."""
+        self._outcomes[REJECTED].inc()
+        self._metrics.refused.labels(self._model, reason).inc()
+
+    def dropped(self, error: BaseException, macs: int = 0) -> None:
+        """An input that was let in gets no answer; `macs` had run for it."""
+        if isinstance(error, RequestError):
+            self.refused(error.slug)
+            return
+        kinds = (((Cancelled, CancelledError), CANCELLED), ((DeadlinePassed,), EXPIRED))
+        outcome = next((name for kind, name in kinds if isinstance(error, kind)), ERROR)
+        self._outcomes[outcome].inc()
+        self._wasted[outcome].inc(macs)
