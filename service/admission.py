@@ -34,7 +34,8 @@ def admit(budget: Budget, curve: Curve, graph: StageGraph, *, arrived_at: float,
 
 
 def urgency(arrived_at: float, patience_s: float, priority: int) -> float:
-    """A moment that orders the queues: the deadline, with the patience halved for each step of priority above the middle.
+    """A moment that orders the queues: the deadline, with the patience halved for each step of priority above the
+    middle.
 
     It doesn't move, while later arrivals get later moments: whoever waits long enough is first, so nobody starves.
     """

@@ -15,8 +15,8 @@ class Answer:
     """What a request gets for one input.
 
     Attributes:
-        kept: for each budget kind that was asked (`latency_ms`, `accuracy`, ..), whether this answer keeps it. A certified
-            target is kept unless the exit was forced: forced exits are outside the certificate.
+        kept: for each budget kind that was asked (`latency_ms`, `accuracy`, ..), whether this answer keeps it. A
+            certified target is kept unless the exit was forced: forced exits are outside the certificate.
         seconds: from the request's last byte to this answer.
     """
 

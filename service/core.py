@@ -97,7 +97,8 @@ class Terms:
     """A budget as the scheduler sees it: an interval of prices and hard limits.
 
     The market may move the price inside [`floor`, `ceiling`]; a certified budget has both at its certified price.
-    `urgency_at` orders the queues: a moment in seconds, drawn nearer by a high priority, so that age always wins in the end.
+    `urgency_at` orders the queues: a moment in seconds, drawn nearer by a high priority, so that age always wins in
+    the end.
     """
 
     floor: Price

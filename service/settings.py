@@ -1,6 +1,8 @@
-"""Every knob of the server, in one frozen model. Each is also an environment variable: `OFFRAMP_` and its name in capitals.
+"""Every knob of the server, in one frozen model. Each is also an environment variable: `OFFRAMP_` and its name in
+capitals.
 
-An unknown `OFFRAMP_` variable or a value out of range stops the start; nothing is guessed. docs/settings.md lists them all.
+An unknown `OFFRAMP_` variable or a value out of range stops the start; nothing is guessed. docs/settings.md lists
+them all.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import tiny_package
+
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 120.0
 DRAIN_S = 30.0
@@ -33,6 +35,12 @@ def root() -> Path:
 def zoo(root: Path) -> Path:
     """The shipped packages."""
     return root / "models" / "zoo"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of three trivial stages, made for the tests (tests/tiny_package.py)."""
+    return tiny_package.write(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="session")

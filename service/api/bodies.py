@@ -1,4 +1,4 @@
-"""A request's body as inputs: raw bytes, multipart files, or JSON with base64 - read within limits, decoded by nobody yet."""
+"""A request's body as inputs: raw bytes, multipart files or JSON with base64, within limits and not decoded yet."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 from service.api.budgets import BudgetFields
 from service.api.problems import MEDIA_TYPE
 from service.api.schemas import Answers, AnswerShape, Problem
+from service.media.image import READABLE
 
 _ERRORS = {
     400: ("Malformed body, parameter or header", "budget.latency_ms: Input should be greater than 0"),
@@ -63,9 +64,7 @@ def _body() -> dict[str, Any]:
     }
     files = {"type": "object", "properties": {"file": {"type": "array", "items": _BINARY["schema"]}}}
     example = {"inputs": [{"image_base64": "/9j/4AAQ.."}], "budget": {"latency_ms": 20}}
-    content: dict[str, Any] = {
-        kind: _BINARY for kind in ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
-    }
+    content: dict[str, Any] = dict.fromkeys(map(str, READABLE), _BINARY)
     content["multipart/form-data"] = {"schema": files}
     content["application/json"] = {"schema": document, "example": example}
     return {"required": True, "content": content}

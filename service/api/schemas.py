@@ -1,4 +1,4 @@
-"""The shapes of answers, as OpenAPI shows them. Handlers render plain dictionaries; a test holds them to these models."""
+"""The shapes of answers, as OpenAPI shows them. `render` makes plain dictionaries; a test holds them to these."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """How much more do stages cost than one graph at equal work?
 
-Staged execution here is all that serving adds: gathering rows from the state pool, one session a stage, the router with the
-price "full", keeping the state of the rows that go on. The whole is the same graphs joined into one session, with buffers
-bound once as well.
+Staged execution here is all that serving adds: gathering rows from the state pool, one session a stage, the router
+with the price "full", keeping the state of the rows that go on. The whole is the same graphs joined into one session,
+with buffers bound once as well.
 """
 
 from __future__ import annotations

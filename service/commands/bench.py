@@ -62,8 +62,8 @@ def _table(report: dict[str, Any]) -> str:
     for name, figures in report["models"].items():
         lines.append(name)
         lines += [
-            f"  batch {batch:>3}: whole {figures['whole_ms'][batch]:8.3f} ms, staged {figures['staged_ms'][batch]:8.3f} ms,"
-            f" ratio {ratio:.3f}"
+            f"  batch {batch:>3}: whole {figures['whole_ms'][batch]:8.3f} ms, "
+            f"staged {figures['staged_ms'][batch]:8.3f} ms, ratio {ratio:.3f}"
             for batch, ratio in figures["staged_over_whole"].items()
         ]
         lines.append(f"  scheduler: {figures['scheduler_us_per_walker_stage']:.1f} us per walker and stage")

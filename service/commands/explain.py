@@ -61,9 +61,8 @@ def _story(answer: Answer) -> str:
     for step in shown["walk"]:
         score = "" if step["score"] is None else f"{step['score']:.4f}"
         cost = f"{step['price']:.3g}" if isinstance(step["price"], float) else step["price"]
-        lines.append(
-            f"{step['stage']:<12}{step['exit'] or '':<10}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {step['verdict']}"
-        )
+        place = f"{step['stage']:<12}{step['exit'] or '':<10}"
+        lines.append(f"{place}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {step['verdict']}")
     compute = shown["compute"]
     lines.append(
         f"{top}; {shown['reason']} at {shown['exit']}: {compute['mmacs']:.1f} MMACs, "

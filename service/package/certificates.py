@@ -2,9 +2,9 @@
 
 Learn-Then-Test (Angelopoulos et al., 2021) with fixed-sequence testing: walk the path from the safest policy, test
 "its risk is above epsilon" with an exact binomial p-value for 0/1 losses or the Hoeffding-Bentkus p-value for losses in
-[0, 1] (Bates et al., 2021), stop at the first that can't be rejected, serve the last one rejected. Then, over draws of the
-calibration set, P(risk of the served policy <= epsilon) >= 1 - delta, for any model, data distribution and n. It is a
-statement on the average over requests like the calibration data, not on each request.
+[0, 1] (Bates et al., 2021), stop at the first that can't be rejected, serve the last one rejected. Then, over draws
+of the calibration set, P(risk of the served policy <= epsilon) >= 1 - delta, for any model, data distribution and n.
+It is a statement on the average over requests like the calibration data, not on each request.
 
 Only numpy and the standard library: log-sums of log-gamma terms stand in for a statistics package.
 """

@@ -127,7 +127,8 @@ def parse(text: str, file: Path) -> Manifest:
     """Manifest from YAML text; `file` is only named in errors.
 
     Raises:
-        PackageError: not YAML, not a mapping, a field that is missing, unknown or ill-typed, stages that can't be walked.
+        PackageError: not YAML, not a mapping, a field that is missing, unknown or ill-typed, stages that can't be
+            walked.
     """
     try:
         data = yaml.safe_load(text)

@@ -1,8 +1,8 @@
 """Early exit: leave at the first exit where going on isn't worth its price.
 
-Multi-exit networks (BranchyNet, Teerapittayanon et al. 2016; MSDNet, Huang et al. 2018) answer after each stage. Instead of
-one confidence threshold for all exits, the gain map of exit k tells, for a score, how much more often a later exit j is
-right; the walker goes on while the best of those gains per GMAC is above the price.
+Multi-exit networks (BranchyNet, Teerapittayanon et al. 2016; MSDNet, Huang et al. 2018) answer after each stage.
+Instead of one confidence threshold for all exits, the gain map of exit k tells, for a score, how much more often a
+later exit j is right; the walker goes on while the best of those gains per GMAC is above the price.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 class EarlyExit:
     """Exits on a chain of stages, each with an exit.
 
-    Tables: `temperature` float32 [K] (Guo et al. 2017); `gain_edges` float32 [K-1, B+1], score bins of each exit but the
+    Tables: `temperature` float32 [K] (Guo et al. 2017); `gain_edges` float32 [K-1, B+1], score bins of each exit but
+        the
     last; `gain` float32 [K-1, K, B], expected gain in correctness of going on from k and stopping at j > k;
     `exit_macs` int64 [K], MACs spent when exit k stands.
     """

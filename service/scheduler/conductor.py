@@ -1,7 +1,7 @@
 """The conductor: receive walkers, choose a batch, let it run, settle it.
 
-Every method is quick, takes the time as an argument and touches nothing outside, so that a test, a replay and the server
-drive the same object. It is not thread-safe: the executor holds a lock around it.
+Every method is quick, takes the time as an argument and touches nothing outside, so that a test, a replay and the
+server drive the same object. It is not thread-safe: the executor holds a lock around it.
 """
 
 from __future__ import annotations
