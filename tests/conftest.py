@@ -80,29 +80,34 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
     pytest.fail(f"server not ready (exit code {process.poll()}):\n{log.read_text()[-4000:]}")
 
 
-def stop(process: subprocess.Popen[bytes], log: Path) -> None:
-    """End by SIGTERM; a server that doesn't drain and leave with 0 fails the test."""
+def stop(process: subprocess.Popen[bytes], ending: signal.Signals, log: Path) -> None:
+    """End by that signal; a server that doesn't drain and leave with 0 fails the test."""
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(ending)
     try:
         code = process.wait(DRAIN_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        pytest.fail(f"server still there {DRAIN_S} s after SIGTERM:\n{log.read_text()[-4000:]}")
+        pytest.fail(f"server still there {DRAIN_S} s after {ending.name}:\n{log.read_text()[-4000:]}")
     assert code == 0, f"server ended with {code}:\n{log.read_text()[-4000:]}"
 
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
-    """Start an offramp command as a process of its own, as a context that gives its base URL and ends it by SIGTERM.
+    """Start an offramp command as a process of its own, as a context that gives its base URL and ends it.
 
-    `command` is what comes before `serve`; `options` come after it; `env` is added to the environment.
+    `command` is what comes before `serve`, `options` come after it, `env` is added to the environment, `ending` is the
+    signal that ends it.
     """
 
     @contextmanager
     def start(
-        *options: str, command: Command = (sys.executable, "-m", "service"), cwd: Path = ROOT, **env: str
+        *options: str,
+        command: Command = (sys.executable, "-m", "service"),
+        cwd: Path = ROOT,
+        ending: signal.Signals = signal.SIGTERM,
+        **env: str,
     ) -> Iterator[str]:
         port, log = find_free_port(), tmp_path_factory.mktemp("server") / "log.txt"
         with log.open("wb") as sink:
@@ -120,7 +125,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
             process.kill()
             process.wait()
             raise
-        stop(process, log)
+        stop(process, ending, log)
 
     return start
 
@@ -129,4 +134,11 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
 def server(start_server: StartServer) -> Iterator[str]:
     """The base URL of one server with the shipped zoo, shared by all tests that don't mind company."""
     with start_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tiny_server(start_server: StartServer, tiny: Path) -> Iterator[str]:
+    """The base URL of one server with the tiny package only: ready in a second, its answers known beforehand."""
+    with start_server("--models", str(tiny.parent)) as url:
         yield url
