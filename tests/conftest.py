@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import tiny_package
+from tests import packages, tiny_package
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 120.0
@@ -41,6 +41,12 @@ def zoo(root: Path) -> Path:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package of three trivial stages, made for the tests (tests/tiny_package.py)."""
     return tiny_package.write(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of three real stages, calibrated by running them (tests/packages.py). Shared: don't change it."""
+    return packages.write_colours(tmp_path_factory.mktemp("colours"))
 
 
 @pytest.fixture(scope="session")
