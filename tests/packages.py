@@ -23,9 +23,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.package.graph import StageGraph
 from service.package.load import Package
-from service.package.manifest import FILE, parse
+from service.package.manifest import FILE, Manifest
 from service.package.record import Record
-from service.routing.base import LEAVE, build
+from service.routing.base import LEAVE, Router, build
 from service.routing.early_exit import softmax
 
 SIDE = 8
@@ -254,7 +254,8 @@ class Walks:
 def _record(logits: NDArray[np.float32], labels: NDArray[np.int16], tables: Arrays) -> Arrays:
     """The calibration record: every sample walked at every price, by the router that serves."""
     prices = np.concatenate(([-np.inf, 0.0], np.geomspace(0.3, 300.0, 16), [np.inf]))
-    walks = [_walk(logits, tables, price) for price in prices]
+    router = build(_unfinished(tables))
+    walks = [_walk(router, logits, price) for price in prices]
     exits = np.stack([walk.exits for walk in walks])
     return {
         "prices": prices,
@@ -265,8 +266,7 @@ def _record(logits: NDArray[np.float32], labels: NDArray[np.int16], tables: Arra
     }
 
 
-def _walk(logits: NDArray[np.float32], tables: Arrays, price: float) -> Walks:
-    router = build(_unfinished(tables))
+def _walk(router: Router, logits: NDArray[np.float32], price: float) -> Walks:
     rows = logits.shape[1]
     walks = Walks(np.full(rows, -1, np.int8), np.full(rows, -1, np.int16))
     here = np.arange(rows)
@@ -283,7 +283,7 @@ def _walk(logits: NDArray[np.float32], tables: Arrays, price: float) -> Walks:
 def _unfinished(tables: Arrays) -> Package:
     """The package as its own router needs it before there is a record."""
     nothing = {**{f"{stage}.onnx": "0" * 64 for stage in STAGES}, CALIBRATION: "0" * 64}
-    described = parse(yaml.safe_dump(_manifest("colours", nothing)), Path(FILE))
+    described = Manifest.model_validate(_manifest("colours", nothing))
     empty = np.zeros((0, 0))
     record = Record(empty, empty, empty, empty, empty)  # type: ignore[arg-type]
     return Package(Path(), described, StageGraph.of(described.stages), LABELS, record, tables, "")
