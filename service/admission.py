@@ -28,6 +28,7 @@ def admit(budget: Budget, curve: Curve, graph: StageGraph, *, arrived_at: float,
         deadline=Deadline(arrived_at + patience),
         max_macs=_max_macs(budget, graph),
         urgency_at=urgency(arrived_at, patience, budget.priority),
+        priority=budget.priority,
         on_miss=budget.on_miss,
         certificate=certificate.id if certificate else None,
     )

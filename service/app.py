@@ -16,14 +16,15 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import ops, predict, problems
+from service.api import openapi, ops, predict, problems
+from service.api.methods import Methods
 from service.engine import Engine
 from service.errors import OfframpError
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -38,8 +39,10 @@ def build_app(settings: Settings) -> FastAPI:
     app.state.fault = None
     app.include_router(predict.router)
     app.include_router(ops.router)
+    app.add_middleware(Methods)
     app.add_middleware(RequestId)
     problems.install(app)
+    openapi.install(app)
     return app
 
 
@@ -82,7 +85,8 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        chosen = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        chosen = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = chosen
 
         async def tagged(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -46,6 +46,19 @@ class Reason(StrEnum):
         return self not in (Reason.CONFIDENT, Reason.LAST)
 
 
+class Release(StrEnum):
+    """Why a batch was let go as it was."""
+
+    FULL = "full"
+    """As many rows as pay by the profile."""
+    SLACK = "slack"
+    """More would have come and waiting would have paid, but somebody couldn't wait."""
+    IDLE = "idle"
+    """Nobody to wait for, or the wait would not have paid."""
+    DEADLINE = "deadline"
+    """Cut short: with more rows somebody would have been late."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What a client asks for; None means not asked. Units: ms, shares in 0..1, millions of MACs."""
@@ -90,6 +103,8 @@ class Deadline:
 
 
 NEVER = Deadline(math.inf)
+LATE_S = 3600.0
+"""How far a late walker falls back in the queues: behind all that is in time, yet ahead of what comes an hour later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,7 @@ class Terms:
     deadline: Deadline
     max_macs: int
     urgency_at: float
+    priority: int = 3
     on_miss: OnMiss = OnMiss.BEST_EFFORT
     certificate: str | None = None
 
@@ -184,11 +200,26 @@ class Walker:
     glimpses: dict[str, NDArray[Any]]
     listener: Listener
     slot: int = -1
+    """Its row in the state pool."""
     stage: int = 0
     since: float = 0.0
+    """When it began to wait at its stage."""
     ledger: Ledger = field(default_factory=Ledger)
     standing: Standing | None = None
-    running: bool = False
+    worth: Price = CHEAPEST
+    """The price from which on it would rather leave with the standing answer than go on."""
+    row: int = -1
+    """Its row in the market's book."""
+    late: bool = False
+    """Its deadline can't be kept any more; it makes way for those that can be in time."""
+    ticket: int = -1
+    """Its number in the queues, new each time it begins to wait."""
+    waiting: bool = False
     done: bool = False
     cancelled: bool = False
     trace: list[Step] | None = None
+
+    @property
+    def urgency_at(self) -> float:
+        """What orders the queues, in seconds; the late come after everybody who isn't."""
+        return self.terms.urgency_at + LATE_S if self.late else self.terms.urgency_at

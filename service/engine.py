@@ -22,7 +22,6 @@ from service.media.source import Source
 from service.model import Model, find, prepare
 from service.runtime.onnx import OnnxRunner, check_install
 from service.scheduler.conductor import Batch, Conductor, Ended
-from service.scheduler.market import Market
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -66,7 +65,8 @@ class Engine:
 
     def start(self) -> None:
         """Start the lanes; from now on requests are served."""
-        conductor = Conductor({name: model.course for name, model in self.models.items()}, Market())
+        courses = {name: model.course for name, model in self.models.items()}
+        conductor = Conductor(courses, lanes=self.settings.lanes)
         self.metrics.price.set_function(lambda: conductor.market.price)
         routers = {name: model.router for name, model in self.models.items()}
         self._executor = Executor(conductor, routers, self._runners, on_batch=self._count_batch, on_ended=self._deliver)
@@ -138,24 +138,30 @@ class Engine:
 
     async def _walk(self, model: Model, sample: Sample, terms: Terms) -> Answer:
         walker = Walker(model.name, terms, sample.arrived_at, {}, _nobody, trace=[] if sample.explain else None)
-        walker.slot = self._permit(model)
+        self._let_in(model, walker)
         try:
             await self._decode(model, sample, walker)
         except BaseException as error:
+            self._executor.withdraw(walker)
             model.pool.give_back(walker.slot)
             model.telemetry.dropped(error)
             raise
         outcome = await self._finish(walker)
         return self._conclude(model, sample, walker, outcome)
 
-    def _permit(self, model: Model) -> int:
-        """A slot for the walker's state, taken before anything is decoded."""
+    def _let_in(self, model: Model, walker: Walker) -> None:
+        """A slot for the walker's state and a place in the queue's time, both before anything is decoded."""
         slot = model.pool.take()
-        if slot is None:
-            error = Overloaded(f"{self.settings.max_in_flight} walkers are in flight", retry_after=1.0)
-            model.telemetry.refused(error.slug)
-            raise error
-        return slot
+        try:
+            if slot is None:
+                raise Overloaded(f"{self.settings.max_in_flight} walkers are in flight", retry_after=1.0)
+            walker.slot = slot
+            self._executor.admit(walker)
+        except OfframpError as error:
+            if slot is not None:
+                model.pool.give_back(slot)
+            model.telemetry.dropped(error)
+            raise
 
     async def _decode(self, model: Model, sample: Sample, walker: Walker) -> None:
         """Open the input and make the glimpses that the first stage asks for, off the event loop."""
@@ -180,7 +186,7 @@ class Engine:
             loop.call_soon_threadsafe(_resolve, ended, outcome)
 
         walker.listener = listen
-        self._executor.submit([walker])
+        self._executor.submit(walker)
         try:
             return await ended
         except asyncio.CancelledError:
@@ -199,7 +205,7 @@ class Engine:
         return answer
 
     def _count_batch(self, batch: Batch, seconds: float) -> None:
-        self.models[batch.model].telemetry.batch(batch.stage, len(batch.walkers), seconds)
+        self.models[batch.model].telemetry.batch(batch.stage, len(batch.walkers), seconds, batch.release.value)
 
     def _deliver(self, ended: Ended) -> None:
         """Called by lanes: free the walker's slot, book its ledger, tell whoever waits."""

@@ -61,13 +61,21 @@ class Executor:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def submit(self, walkers: Sequence[Walker]) -> None:
-        """Hand walkers to the conductor and wake a lane for each."""
+    def admit(self, walker: Walker) -> None:
+        """Let a walker in, or raise why not: see `Conductor.admit`."""
         with self._changed:
-            now = time.monotonic()
-            for walker in walkers:
-                self._conductor.submit(walker, now)
-            self._changed.notify(len(walkers))
+            self._conductor.admit(walker, time.monotonic())
+
+    def withdraw(self, walker: Walker) -> None:
+        """An admitted walker will not be submitted."""
+        with self._changed:
+            self._conductor.withdraw(walker)
+
+    def submit(self, walker: Walker) -> None:
+        """Hand an admitted walker to the conductor and wake a lane."""
+        with self._changed:
+            self._conductor.submit(walker, time.monotonic())
+            self._changed.notify()
 
     def cancel(self, walker: Walker) -> None:
         """Its client has gone: it ends now if it waits, or with the stage that it is in."""

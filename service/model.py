@@ -18,7 +18,7 @@ from service.package.manifest import FILE
 from service.routing.base import Router, build
 from service.runtime.onnx import PROVIDERS, ModelSessions, state_shapes
 from service.runtime.states import StatePool
-from service.scheduler.conductor import Course
+from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
 from service.settings import Settings
 from service.telemetry import Metrics, ModelTelemetry
@@ -88,7 +88,7 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
         router=router,
         pool=pool,
         lanes=lanes,
-        course=Course(package.graph, times),
+        course=Course.of(package.graph, times, package.record),
         telemetry=ModelTelemetry(metrics, package.name, package.graph),
     )
     model.telemetry.certificate.set(1.0)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from service.core import Outcome, Reason, Walker
-from service.errors import Cancelled, DeadlinePassed, RequestError
+from service.core import Outcome, Reason, Release, Walker
+from service.errors import Cancelled, DeadlinePassed, Overloaded, RequestError
 from service.package.graph import StageGraph
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -44,6 +44,7 @@ class Metrics:
     wasted: Counter
     stage_rows: Histogram
     stage_seconds: Histogram
+    releases: Counter
     slack: Histogram
     price: Gauge
     refused: Counter
@@ -85,6 +86,12 @@ class Metrics:
             stage_seconds=Histogram(
                 "offramp_stage_seconds", "Time of one stage batch.", ["model", "stage"], registry=r, buckets=SECONDS
             ),
+            releases=Counter(
+                "offramp_batches_total",
+                "Stage batches, by why they were let go.",
+                ["model", "stage", "release"],
+                registry=r,
+            ),
             slack=Histogram(
                 "offramp_deadline_slack_seconds",
                 "Time left at the answer, for requests that gave a deadline.",
@@ -119,10 +126,16 @@ class ModelTelemetry:
         self._stage_macs = {name: metrics.stage_macs.labels(model, name) for name in graph.names}
         self._stage_rows = [metrics.stage_rows.labels(model, name) for name in graph.names]
         self._stage_seconds = [metrics.stage_seconds.labels(model, name) for name in graph.names]
+        self._releases = {
+            (place, release.value): metrics.releases.labels(model, name, release.value)
+            for place, name in enumerate(graph.names)
+            for release in Release
+        }
         self.certificate = metrics.certificate.labels(model)
 
-    def batch(self, stage: int, rows: int, seconds: float) -> None:
-        """A stage batch ran."""
+    def batch(self, stage: int, rows: int, seconds: float, release: str) -> None:
+        """A stage batch ran; `release` is why it was let go as it was."""
+        self._releases[stage, release].inc()
         self._stage_rows[stage].observe(rows)
         self._stage_seconds[stage].observe(seconds)
 
@@ -157,7 +170,7 @@ class ModelTelemetry:
 
     def dropped(self, error: BaseException, macs: int = 0) -> None:
         """An input that was let in gets no answer; `macs` had run for it."""
-        if isinstance(error, RequestError):
+        if isinstance(error, RequestError | Overloaded):
             self.refused(error.slug)
             return
         kinds = (((Cancelled, CancelledError), CANCELLED), ((DeadlinePassed,), EXPIRED))

@@ -5,21 +5,30 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
+import sys
+import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from service.api import budgets
-from service.errors import Malformed, TooLarge
+from service.errors import Cancelled, Malformed, TooLarge
 from service.media.base import declared
 
 _BASE64_KEYS = {"image_base64": "image", "video_base64": "video"}
 _INPUT_KEYS = {*_BASE64_KEYS, "text"}
+_MAX_FIELDS = 32
+_MAX_FIELD_BYTES = 65536
+_MAX_VALUES = 10_000
+"""Most values in a JSON body; a value of three bytes would become an object of a hundred."""
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ class Body:
     inputs: list[Input]
     budget: dict[str, Any] = field(default_factory=dict)
     explain: bool = False
+    received_at: float = 0.0
+    """When the last byte had come, in seconds of the monotonic clock: deadlines count from here."""
 
 
 async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
@@ -46,8 +57,13 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
     Raises:
         TooLarge: more bytes or inputs than allowed; noticed before the rest is read.
         Malformed: multipart or JSON that can't be read, or no input in it.
+        Cancelled: the client left before the end.
     """
-    data = await _bytes(request, max_bytes)
+    try:
+        data = await _bytes(request, max_bytes)
+    except ClientDisconnect as error:
+        raise Cancelled("the client closed the connection before the body's end") from error
+    received_at = time.monotonic()
     content_type = request.headers.get("content-type")
     kind = declared(content_type)
     if kind == "multipart/form-data":
@@ -60,12 +76,12 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
         raise Malformed("the request has no input")
     if len(body.inputs) > max_inputs:
         raise TooLarge(f"{len(body.inputs)} inputs; at most {max_inputs} are taken", limit=max_inputs)
-    return body
+    return replace(body, received_at=received_at)
 
 
 async def _bytes(request: Request, limit: int) -> bytes:
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(f"the body has {announced} bytes; at most {limit} are taken", limit=limit)
     chunks, size = [], 0
     async for chunk in request.stream():
@@ -76,38 +92,70 @@ async def _bytes(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
+class _InMemory(MultiPartParser):
+    """The body is in memory, within its limit: no need to send its files over the disk."""
+
+    spool_max_size = sys.maxsize
+
+
 async def _multipart(headers: Headers, data: bytes, max_inputs: int) -> Body:
     async def whole() -> AsyncGenerator[bytes, None]:
         yield data
 
     try:
-        # One file more than allowed is let through, so that the count is refused as such and not as bad syntax.
-        parser = MultiPartParser(headers, whole(), max_files=max_inputs + 1, max_fields=32, max_part_size=65536)
+        parser = _InMemory(
+            headers, whole(), max_files=max_inputs, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
+        )
         form = await parser.parse()
     except (MultiPartException, MultipartParseError, KeyError) as error:
+        if str(error).startswith("Too many files"):
+            raise TooLarge(f"more than {max_inputs} inputs", limit=max_inputs) from error
         raise Malformed(f"multipart body can't be read: {error}") from error
     files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
     fields = [(key, part) for key, part in form.multi_items() if isinstance(part, str)]
     inputs = [Input(await file.read(), file.content_type) for file in files]
     await form.close()
-    return Body(inputs, budgets.from_texts(fields, source="a form field"))
+    explain = budgets.flag([text for key, text in fields if key == "explain"], source="a form field")
+    others = frozenset({"explain"})
+    return Body(inputs, budgets.from_texts(fields, source="a form field", others=others), explain)
 
 
 def _json(data: bytes) -> Body:
+    _check_values(data)
     try:
-        document = json.loads(data)
+        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"JSON body can't be read: {error}") from error
     if not isinstance(document, dict):
         raise Malformed("the JSON body must be an object with 'inputs'")
     unknown = sorted(set(document) - {"inputs", "budget", "explain"})
     if unknown:
-        raise Malformed(f"unknown key {unknown[0]!r}; known are 'inputs', 'budget' and 'explain'", key=unknown[0][:100])
+        key = unknown[0][:100]
+        raise Malformed(f"unknown key {key!r}; known are 'inputs', 'budget' and 'explain'", key=key)
     inputs, budget = document.get("inputs"), document.get("budget", {})
     explain = document.get("explain", False)
     if not isinstance(inputs, list) or not isinstance(budget, dict) or not isinstance(explain, bool):
         raise Malformed("'inputs' must be a list, 'budget' an object and 'explain' true or false")
     return Body([_input(place, item) for place, item in enumerate(inputs)], budget, explain)
+
+
+def _check_values(data: bytes) -> None:
+    """Refuse a document of very many values before memory is taken for them; commas within strings are no values."""
+    if _marks(data) > _MAX_VALUES and _marks(_STRING.sub(b"", data)) > _MAX_VALUES:
+        raise Malformed(f"the JSON body has more than {_MAX_VALUES} values")
+
+
+def _marks(data: bytes) -> int:
+    return data.count(b",") + data.count(b"{") + data.count(b"[")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice[:100]!r} stands twice in one object")
+    return found
 
 
 def _input(place: int, item: Any) -> Input:

@@ -6,7 +6,8 @@ The same key may come from several places only with the same value; an unknown k
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,8 +53,12 @@ class BudgetFields(BaseModel):
 
 
 KEYS = frozenset(BudgetFields.model_fields)
-_INTEGERS = {"priority"}
 _WORDS = {"on_miss"}
+_INTEGERS = {"priority"}
+# As JSON has them, with a sign and leading zeros allowed: float() would also take "1_000", "nan" and other scripts' digits.
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def from_texts(
@@ -69,22 +74,35 @@ def from_texts(
         if key in others:
             continue
         if key not in KEYS:
-            raise Malformed(f"{source} names {key!r}; known are {sorted(KEYS | others)}", key=key[:100])
+            raise Malformed(f"{source} names {key[:100]!r}; known are {sorted(KEYS | others)}", key=key[:100])
         if key in found:
             raise Malformed(f"{source} names {key!r} twice", key=key)
         found[key] = _value(key, text, source)
     return found
 
 
-def from_headers(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Budget keys from headers like `Offramp-Latency-Ms: 20`.
+def from_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Budget keys from headers like `Offramp-Latency-Ms: 20`; other headers are left alone.
 
     Raises:
-        Malformed: an unknown `Offramp-` header, or a text that is no number.
+        Malformed: an unknown or repeated `Offramp-` header, or a text that is no number.
     """
-    names = {name.lower(): text for name, text in headers.items() if name.lower().startswith(HEADER_PREFIX)}
-    pairs = ((name.removeprefix(HEADER_PREFIX).replace("-", "_"), text) for name, text in names.items())
-    return from_texts(pairs, source="a header")
+    ours = ((name.lower().removeprefix(HEADER_PREFIX), text) for name, text in pairs if _is_ours(name))
+    return from_texts(((name.replace("-", "_"), text) for name, text in ours), source="a header")
+
+
+def flag(texts: Sequence[str], *, source: str) -> bool:
+    """`explain` from the texts given for it: none is false.
+
+    Raises:
+        Malformed: more than one, or neither true nor false.
+    """
+    if len(texts) > 1:
+        raise Malformed(f"{source} names 'explain' twice", key="explain")
+    text = texts[0].lower() if texts else "false"
+    if text not in _FLAGS:
+        raise Malformed(f"{source} gives explain={text[:100]!r}, which is neither true nor false", key="explain")
+    return _FLAGS[text]
 
 
 def merge(*sources: Mapping[str, Any]) -> BudgetFields:
@@ -97,7 +115,9 @@ def merge(*sources: Mapping[str, Any]) -> BudgetFields:
     for source in sources:
         for key, value in source.items():
             if key in merged and merged[key] != value:
-                raise Malformed(f"{key} is given twice: {merged[key]} and {value}", key=key[:100])
+                raise Malformed(
+                    f"budget.{key[:100]} is given twice: {_short(merged[key])} and {_short(value)}", key=key[:100]
+                )
             merged[key] = value
     try:
         return BudgetFields.model_validate(merged)
@@ -108,15 +128,21 @@ def merge(*sources: Mapping[str, Any]) -> BudgetFields:
         raise Malformed(f"budget.{key}: {first['msg']}{known}", key=key) from error
 
 
+def _is_ours(header: str) -> bool:
+    return header.lower().startswith(HEADER_PREFIX)
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:40]
+
+
 def _value(key: str, text: str, source: str) -> Any:
     if key in _WORDS:
         return text
-    try:
-        number = int(text) if key in _INTEGERS else float(text)
-    except ValueError:
-        number = math.nan
+    if key in _INTEGERS:
+        kind, number = "integer", int(text) if _INTEGER.fullmatch(text) else math.nan
+    else:
+        kind, number = "number", float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(number):
-        raise Malformed(
-            f"{source} gives {key}={text[:100]!r}, which is no {'integer' if key in _INTEGERS else 'number'}", key=key
-        )
+        raise Malformed(f"{source} gives {key}={text[:100]!r}, which is no {kind}", key=key)
     return number

@@ -1,60 +1,152 @@
-"""What OpenAPI says of the predict routes, whose bodies are read raw: parameters, bodies, examples and every error."""
+"""What OpenAPI says of the routes: parameters, bodies, examples and every error. Bodies are read raw, so the framework
+can't tell.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
 from service.api.budgets import BudgetFields
-from service.api.problems import MEDIA_TYPE
 from service.api.schemas import Answers, AnswerShape, Problem
+from service.errors import (
+    DeadlinePassed,
+    ImpossibleBudget,
+    Malformed,
+    OfframpError,
+    Overloaded,
+    StageFailed,
+    TooLarge,
+    UnknownModel,
+    UnsupportedMedia,
+)
 from service.media.image import READABLE
 
-_ERRORS = {
-    400: ("Malformed body, parameter or header", "budget.latency_ms: Input should be greater than 0"),
-    404: ("Unknown model", "no model 'resnet'; there are ['cifar10-early-exit']"),
-    413: ("Input too large", "the body has 90000000 bytes; at most 20971520 are taken"),
-    415: ("Unsupported or mislabelled media", "declared image/png, but the bytes are image/jpeg"),
-    422: ("Impossible budget", "accuracy 0.99 can't be certified at confidence 0.95: the full network reaches 0.89"),
-    500: ("A stage failed", "stage failed: RuntimeException"),
-    503: ("Starting, stopping or overloaded; `Retry-After` says when to come back", "1024 walkers are in flight"),
-    504: ("Deadline passed, with `on_miss=fail`", "no exit can be reached before the deadline"),
+Schema = dict[str, Any]
+
+PROBLEM = "application/problem+json"
+_PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+"""A PNG of one red pixel: the example in `/docs` works as it stands."""
+
+_ERRORS: dict[int, tuple[type[OfframpError], str, str]] = {
+    400: (Malformed, "Malformed body, parameter or header", "budget.latency_ms: Input should be greater than 0"),
+    404: (UnknownModel, "Unknown model", "no model 'resnet'; there are ['cifar10-early-exit']"),
+    413: (TooLarge, "Input too large", "the body has 90000000 bytes; at most 20971520 are taken"),
+    415: (
+        UnsupportedMedia,
+        "Unsupported or mislabelled media",
+        "declared image/png, but the bytes are image/jpeg",
+    ),
+    422: (
+        ImpossibleBudget,
+        "Impossible budget; `best` is what could be kept",
+        "accuracy 0.99 can't be certified at confidence 0.95: the full network reaches 0.89",
+    ),
+    500: (StageFailed, "A stage failed", "stage failed: RuntimeException"),
+    503: (
+        Overloaded,
+        "Starting, stopping or overloaded; `Retry-After` says when to come back",
+        "1024 walkers are in flight",
+    ),
+    504: (DeadlinePassed, "Deadline passed, with `on_miss=fail`", "no exit can be reached before the deadline"),
 }
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_EXTRA: dict[int, Schema] = {
+    413: {"limit": 20971520},
+    415: {"declared": "image/png", "found": "image/jpeg"},
+    422: {"budget": "accuracy", "asked": 0.99, "best": 0.89},
+    503: {"retry_after": 1.0},
+}
+_HEADERS: dict[str, Schema] = {
+    "X-Request-Id": {"description": "Yours, if you sent a sane one; else a new one."},
+    "Server-Timing": {"description": "decode, queue, compute and total of the slowest answer, in ms."},
+    "Retry-After": {"description": "Seconds after which a retry makes sense."},
+}
+_BINARY: Schema = {"schema": {"type": "string", "format": "binary"}}
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def install(app: FastAPI) -> None:
+    """Let the app's OpenAPI document say what is left out by the framework, and leave out what never happens."""
+
+    def document() -> Schema:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            app.openapi_schema = _corrected(made)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _corrected(document: Schema) -> Schema:
+    schemas = document["components"]["schemas"]
+    schemas["Problem"] = Problem.model_json_schema()
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            responses = operation["responses"]
+            if "HTTPValidationError" in str(responses.get("422")):  # nothing is validated by the framework
+                del responses["422"]
+            for response in responses.values():
+                response.setdefault("headers", {}).update(_headers("X-Request-Id"))
+    return document
+
+
+def errors(*statuses: int) -> dict[int | str, Schema]:
     """OpenAPI responses for these problem statuses."""
     return {status: _error(status) for status in statuses}
 
 
-def _error(status: int) -> dict[str, Any]:
-    title, detail = _ERRORS[status]
-    example = {"type": "urn:offramp:error:..", "title": title, "status": status, "detail": detail, "instance": "/v1/.."}
-    return {"description": title, "model": Problem, "content": {MEDIA_TYPE: {"example": example}}}
+def _error(status: int) -> Schema:
+    error, description, detail = _ERRORS[status]
+    example = {
+        "type": f"urn:offramp:error:{error.slug}",
+        "title": error.title,
+        "status": status,
+        "detail": detail,
+        "instance": "/v1/models/cifar10-early-exit/predict",
+        "retryable": error.retryable,
+        **_EXTRA.get(status, {}),
+    }
+    shown: Schema = {"description": description, "content": {PROBLEM: {"schema": _PROBLEM_SCHEMA, "example": example}}}
+    return {**shown, "headers": _headers("Retry-After")} if status == Overloaded.status else shown
 
 
-def _parameters() -> list[dict[str, Any]]:
-    """The budget as query parameters; the same names with dashes and `Offramp-` in front work as headers."""
-    fields = BudgetFields.model_json_schema()["properties"]
-    shown = [
-        {"name": name, "in": "query", "required": False, "schema": _scalar(field)} for name, field in fields.items()
-    ]
+def _headers(*names: str) -> Schema:
+    return {name: {**_HEADERS[name], "schema": {"type": "string"}} for name in names}
+
+
+def _parameters() -> list[Schema]:
+    """The budget as query parameters and as headers."""
+    fields = {name: _scalar(field) for name, field in BudgetFields.model_json_schema()["properties"].items()}
     explain = {"type": "boolean", "default": False, "description": "Show the walk, stage by stage."}
-    return [*shown, {"name": "explain", "in": "query", "required": False, "schema": explain}]
+    query = [_parameter(name, "query", schema) for name, schema in {**fields, "explain": explain}.items()]
+    return query + [_parameter(_header(name), "header", schema) for name, schema in fields.items()]
 
 
-def _scalar(field: dict[str, Any]) -> dict[str, Any]:
+def _parameter(name: str, place: str, schema: Schema) -> Schema:
+    return {"name": name, "in": place, "required": False, "schema": schema}
+
+
+def _header(key: str) -> str:
+    """`latency_ms` as `Offramp-Latency-Ms`."""
+    return "-".join(["Offramp", *(part.capitalize() for part in key.split("_"))])
+
+
+def _scalar(field: Schema) -> Schema:
     kind = next(option for option in field["anyOf"] if option.get("type") != "null")
     if "$ref" in kind:
         kind = {"type": "string", "enum": ["best_effort", "fail"]}
     return {**kind, **{key: field[key] for key in ("description", "examples") if key in field}}
 
 
-def _body() -> dict[str, Any]:
-    budget = BudgetFields.model_json_schema()
-    definitions = budget.pop("$defs", {})
-    budget["properties"]["on_miss"] = _scalar({"anyOf": [definitions["OnMiss"]]})
-    one = {"type": "object", "additionalProperties": False, "properties": {"image_base64": {"type": "string"}}}
+def _body() -> Schema:
+    fields = {name: _scalar(field) for name, field in BudgetFields.model_json_schema()["properties"].items()}
+    budget = {"type": "object", "additionalProperties": False, "properties": fields}
+    picture = {"type": "string", "format": "byte"}
+    one = {"type": "object", "additionalProperties": False, "properties": {"image_base64": picture}}
     inputs = {"type": "array", "minItems": 1, "items": {**one, "required": ["image_base64"]}}
     document = {
         "type": "object",
@@ -62,16 +154,23 @@ def _body() -> dict[str, Any]:
         "required": ["inputs"],
         "properties": {"inputs": inputs, "budget": budget, "explain": {"type": "boolean"}},
     }
-    files = {"type": "object", "properties": {"file": {"type": "array", "items": _BINARY["schema"]}}}
-    example = {"inputs": [{"image_base64": "/9j/4AAQ.."}], "budget": {"latency_ms": 20}}
-    content: dict[str, Any] = dict.fromkeys(map(str, READABLE), _BINARY)
-    content["multipart/form-data"] = {"schema": files}
+    files = {"type": "array", "minItems": 1, "items": _BINARY["schema"]}
+    form = {"type": "object", "required": ["file"], "properties": {"file": files, **fields}}
+    example = {"inputs": [{"image_base64": _PICTURE}], "budget": {"latency_ms": 1000}}
+    content: Schema = dict.fromkeys(map(str, READABLE), _BINARY)
+    content["multipart/form-data"] = {"schema": form}
     content["application/json"] = {"schema": document, "example": example}
     return {"required": True, "content": content}
 
 
-PREDICT: dict[str, Any] = {
+PREDICT: Schema = {
     "response_model": AnswerShape | Answers,
-    "responses": errors(*_ERRORS),
+    "responses": {
+        200: {
+            "description": "The answer with its receipt; several inputs: answers.",
+            "headers": _headers("Server-Timing"),
+        },
+        **errors(*_ERRORS),
+    },
     "openapi_extra": {"requestBody": _body(), "parameters": _parameters()},
 }

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api import render
 from service.api.openapi import errors
+from service.api.problems import retry_after
 from service.api.schemas import ModelList, ModelShape
 from service.engine import Engine
 
@@ -43,7 +44,9 @@ async def healthz() -> str:
 async def readyz(request: Request) -> Response:
     """200 once the models are warm, 503 before and while draining."""
     ready = request.app.state.engine.ready
-    return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
+    if ready:
+        return PlainTextResponse("ready\n")
+    return PlainTextResponse("not ready\n", 503, headers={"Retry-After": retry_after()})
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -17,16 +16,15 @@ from service.api.bodies import Body, Input
 from service.api.openapi import PREDICT
 from service.core import Budget
 from service.engine import Engine, Sample
-from service.errors import Cancelled, Malformed, UnsupportedMedia
+from service.errors import Cancelled, Malformed, OfframpError, UnknownModel, UnsupportedMedia
 from service.media.base import declared, sniff
 from service.media.image import ImageLimits
 from service.media.source import open_source
 from service.model import Model
+from service.settings import Settings
 
 router = APIRouter(tags=["predict"])
 Result = TypeVar("Result")
-
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @router.post("/v1/models/{model}/predict", summary="Predict with one model", **PREDICT)
@@ -34,7 +32,13 @@ async def predict(request: Request, model: str) -> JSONResponse:
     """Send an input to a model; the budget may be in the query, in `Offramp-*` headers, in form fields or in JSON."""
     engine: Engine = request.app.state.engine
     chosen = engine.model(model)
-    return await _answer(request, engine, await _read(request, engine), chosen)
+    try:
+        body = await _read(request, engine)
+        budget, explain = _budget(request, body), _explain(request, body)
+    except OfframpError as error:
+        chosen.telemetry.dropped(error)
+        raise
+    return await _answer(request, engine, chosen, _samples(chosen, body, budget, explain, engine.settings))
 
 
 @router.post("/v1/predict", summary="Predict with the default model of the input's modality", **PREDICT)
@@ -42,7 +46,9 @@ async def predict_default(request: Request) -> JSONResponse:
     """As with one model; the model is the first that reads what the body is."""
     engine: Engine = request.app.state.engine
     body = await _read(request, engine)
-    return await _answer(request, engine, body, engine.default(_modality(body.inputs[0])))
+    budget, explain = _budget(request, body), _explain(request, body)
+    chosen = _default(engine, body.inputs[0])
+    return await _answer(request, engine, chosen, _samples(chosen, body, budget, explain, engine.settings))
 
 
 async def _read(request: Request, engine: Engine) -> Body:
@@ -50,42 +56,44 @@ async def _read(request: Request, engine: Engine) -> Body:
     return await bodies.read(request, max_bytes=settings.max_body_bytes, max_inputs=settings.max_inputs)
 
 
-async def _answer(request: Request, engine: Engine, body: Body, model: Model) -> JSONResponse:
-    arrived_at = time.monotonic()
-    budget = _budget(request, body)
-    explain = body.explain or _explain(request)
-    opened = (partial(_open, model, given, engine) for given in body.inputs)
-    samples = [Sample(open, budget, arrived_at, explain) for open in opened]
+def _budget(request: Request, body: Body) -> Budget:
+    query = budgets.from_texts(request.query_params.multi_items(), source="the query", others=frozenset({"explain"}))
+    return budgets.merge(budgets.from_headers(request.headers.items()), query, body.budget).budget()
+
+
+def _explain(request: Request, body: Body) -> bool:
+    return budgets.flag(request.query_params.getlist("explain"), source="the query") or body.explain
+
+
+def _samples(model: Model, body: Body, budget: Budget, explain: bool, settings: Settings) -> list[Sample]:
+    opened = (partial(_open, model, given, settings) for given in body.inputs)
+    return [Sample(open, budget, body.received_at, explain) for open in opened]
+
+
+async def _answer(request: Request, engine: Engine, model: Model, samples: Sequence[Sample]) -> JSONResponse:
     answers = await _unless_gone(request, engine.predict(model, samples))
     shown = [render.answer(answer) for answer in answers]
     content = shown[0] if len(shown) == 1 else {"answers": shown}
     return JSONResponse(content, headers={"Server-Timing": _server_timing(answers)})
 
 
-def _budget(request: Request, body: Body) -> Budget:
-    query = budgets.from_texts(request.query_params.multi_items(), source="the query", others=frozenset({"explain"}))
-    return budgets.merge(budgets.from_headers(request.headers), query, body.budget).budget()
-
-
-def _explain(request: Request) -> bool:
-    text = request.query_params.get("explain", "false").lower()
-    if text not in _FLAGS:
-        raise Malformed(f"explain={text[:100]!r} is neither true nor false", key="explain")
-    return _FLAGS[text]
-
-
-def _open(model: Model, given: Input, engine: Engine) -> Any:
+def _open(model: Model, given: Input, settings: Settings) -> Any:
     modality = model.package.manifest.modality
     if given.modality not in (None, modality):
         raise UnsupportedMedia(f"{model.name} reads {modality}, not {given.modality}")
-    limits = ImageLimits(max_bytes=engine.settings.max_body_bytes, max_pixels=engine.settings.max_pixels)
+    limits = ImageLimits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
     return open_source(modality, given.data, given.content_type, limits)
 
 
-def _modality(given: Input) -> str:
-    """What an input is: by JSON key, by Content-Type, else by its first bytes."""
-    kind = given.modality or declared(given.content_type) or sniff(given.data) or "bytes of no known kind"
-    return kind.partition("/")[0]
+def _default(engine: Engine, given: Input) -> Model:
+    """The first model that reads what an input is: by JSON key, by Content-Type, else by its first bytes."""
+    kind = given.modality or declared(given.content_type) or sniff(given.data)
+    if kind is None:
+        raise Malformed("the body is of no kind that is known here" if given.data else "the body is empty")
+    try:
+        return engine.default(kind.partition("/")[0])
+    except UnknownModel as error:
+        raise UnsupportedMedia(f"no model here reads {kind[:100]!r}") from error
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

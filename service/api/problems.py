@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from typing import Any
@@ -11,11 +12,25 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from service.api.methods import allowed
+from service.api.openapi import PROBLEM
 from service.errors import Cancelled, OfframpError
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
+_UNAVAILABLE, _METHOD_NOT_ALLOWED = 503, 405
+_RETRY_AFTER_S = 1.0
+"""For a 503 that can't tell by itself."""
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document, escaped to ASCII: what it quotes of a request may be no valid Unicode."""
+
+    media_type = PROBLEM
+
+    def render(self, content: Any) -> bytes:
+        """As JSON."""
+        return json.dumps(content, allow_nan=False).encode("ascii")
 
 
 def install(app: FastAPI) -> None:
@@ -30,11 +45,11 @@ def problem(request: Request, *, status: int, slug: str, title: str, detail: str
     """A problem document; `extra` becomes members of its own."""
     body = {"type": f"urn:offramp:error:{slug}", "title": title, "status": status, "detail": detail}
     body["instance"] = request.url.path
-    return JSONResponse({**extra, **body}, status, media_type=MEDIA_TYPE)
+    return ProblemResponse({**extra, **body}, status)
 
 
 def of(request: Request, error: OfframpError) -> JSONResponse:
-    """The problem that an error of ours stands for; with Retry-After where it knows one."""
+    """The problem that an error of ours stands for; a 503 says when to come back."""
     extra = dict(error.extra)
     response = problem(
         request,
@@ -45,9 +60,14 @@ def of(request: Request, error: OfframpError) -> JSONResponse:
         retryable=error.retryable,
         **extra,
     )
-    if "retry_after" in extra:
-        response.headers["Retry-After"] = str(max(1, math.ceil(extra["retry_after"])))
+    if error.status == _UNAVAILABLE:
+        response.headers["Retry-After"] = retry_after(extra.get("retry_after", _RETRY_AFTER_S))
     return response
+
+
+def retry_after(seconds: float = _RETRY_AFTER_S) -> str:
+    """As the header has it: whole seconds, at least one."""
+    return str(max(1, math.ceil(seconds)))
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -68,6 +88,8 @@ async def _framework(request: Request, error: Exception) -> Response:
         request, status=error.status_code, slug=slug, title=error.detail, detail=f"{request.method} {request.url.path}"
     )
     response.headers.update(error.headers or {})
+    if error.status_code == _METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(allowed(request.app.routes, request.scope))
     return response
 
 
@@ -81,4 +103,7 @@ async def _validation(request: Request, error: Exception) -> Response:
 async def _unforeseen(request: Request, error: Exception) -> Response:
     log.error("unforeseen error on %s", request.url.path, exc_info=error)
     detail = "an error that nobody foresaw; the log has it"
-    return problem(request, status=500, slug="internal", title="Internal error", detail=detail)
+    response = problem(request, status=500, slug="internal", title="Internal error", detail=detail)
+    # The framework answers this one from outside the middleware that tags all others.
+    response.headers["X-Request-Id"] = request.state.request_id
+    return response

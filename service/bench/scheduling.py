@@ -7,12 +7,12 @@ from time import perf_counter
 
 import numpy as np
 
-from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
+from service.core import CHEAPEST, FULL, Deadline, Terms, Walker
 from service.package.load import Package
 from service.routing.base import LEAVE, Routing
-from service.scheduler.conductor import Batch, Conductor, Course
+from service.scheduler.conductor import Batch, Conductor
+from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
-from service.scheduler.market import Market
 
 _WALKERS = 256
 _ROUNDS = 9
@@ -28,12 +28,13 @@ def _round(package: Package) -> float:
     graph = package.graph
     # The profile makes batches of 8 pay and no more, whatever the machine.
     times = [StageTimes((1, _BATCH), (1e-3, 2e-3)) for _ in graph.names]
-    conductor = Conductor({package.name: Course(graph, times)}, Market())
-    terms = Terms(FULL, CHEAPEST, NEVER, graph.full_macs, 0.0)
+    conductor = Conductor({package.name: Course.of(graph, times, package.record)})
+    terms = Terms(FULL, CHEAPEST, Deadline(1e6), graph.full_macs, 0.0)
     walkers = [Walker(package.name, terms, 0.0, {}, lambda *_: None) for _ in range(_WALKERS)]
     spent, now, rows = 0.0, 0.0, 0
     start = perf_counter()
     for walker in walkers:
+        conductor.admit(walker, now)
         conductor.submit(walker, now)
     spent += perf_counter() - start
     while True:
@@ -54,4 +55,5 @@ def _round(package: Package) -> float:
 def _route(batch: Batch, last: int) -> Routing:
     rows = len(batch.walkers)
     after = np.full(rows, LEAVE if batch.stage == last else batch.stage + 1, np.int16)
-    return Routing(after, np.full((rows, 10), 0.1, np.float32), np.full(rows, 0.1, np.float32))
+    answer, score = np.full((rows, 10), 0.1, np.float32), np.full(rows, 0.1, np.float32)
+    return Routing(after, answer, score, np.full(rows, np.inf))

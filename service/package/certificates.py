@@ -42,6 +42,8 @@ def _log_binomial(n: int, k: int) -> NDArray[np.float64]:
 
 def hoeffding_bentkus(total: float, n: int, epsilon: float) -> float:
     """p-value of "mean loss > epsilon" for n independent losses in [0, 1] that sum to `total`."""
+    if epsilon >= 1.0:
+        return 0.0
     mean = total / n
     if mean >= epsilon:
         return 1.0
@@ -63,7 +65,8 @@ def fixed_sequence(losses: Sequence[int] | Counts, n: int, epsilon: float, delta
     """
     passed = None
     for j, k in enumerate(losses):
-        if binomial_cdf(int(k), n, epsilon) > delta:
+        # A risk of 1 at most needs no proof, even where every item is a loss.
+        if epsilon < 1.0 and binomial_cdf(int(k), n, epsilon) > delta:
             return passed
         passed = j
     return passed

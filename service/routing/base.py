@@ -29,11 +29,14 @@ class Routing:
         next: int16 [rows], index of the next stage, or LEAVE.
         answer: float32 [rows, ...], the calibrated answer that now stands; None after a stage without exit.
         score: float32 [rows] in 0..1, the calibrated score that was judged; None where nothing was.
+        worth: float64 [rows], what going on from this exit is worth: the price from which on the row leaves here; -inf
+            where there is nowhere to go on to. None after a stage without exit.
     """
 
     next: NDArray[np.int16]
     answer: NDArray[np.float32] | None = None
     score: NDArray[np.float32] | None = None
+    worth: NDArray[np.float64] | None = None
 
 
 class Router(Protocol):

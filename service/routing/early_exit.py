@@ -50,10 +50,10 @@ class EarlyExit:
         answer = softmax(outputs[self._answers[stage]] / self._temperature[stage])
         score = answer.max(axis=1)
         if stage == self._last:
-            return Routing(np.full(len(score), LEAVE, np.int16), answer, score)
-        worth_of_going_on = self._worth[stage, np.searchsorted(self._edges[stage], score, side="right")]
-        goes_on = (worth_of_going_on > prices) | (prices == FULL)
-        return Routing(np.where(goes_on, stage + 1, LEAVE).astype(np.int16), answer, score)
+            return Routing(np.full(len(score), LEAVE, np.int16), answer, score, np.full(len(score), -np.inf))
+        gained = self._worth[stage, np.searchsorted(self._edges[stage], score, side="right")]
+        goes_on = (gained > prices) | (prices == FULL)
+        return Routing(np.where(goes_on, stage + 1, LEAVE).astype(np.int16), answer, score, gained)
 
 
 def worth(gain: NDArray[np.float32], exit_macs: NDArray[np.int64]) -> NDArray[np.float64]:

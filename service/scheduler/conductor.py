@@ -7,6 +7,7 @@ server drive the same object. It is not thread-safe: the executor holds a lock a
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -14,41 +15,25 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core import NEVER, OnMiss, Outcome, Price, Reason, Standing, Step, Walker
-from service.errors import Cancelled, DeadlinePassed
-from service.package.graph import StageGraph
+from service.core import CHEAPEST, OnMiss, Outcome, Price, Reason, Release, Standing, Step, Walker
+from service.errors import Cancelled, DeadlinePassed, Overloaded
 from service.routing.base import LEAVE, Routing
-from service.scheduler.estimator import StageTimes
+from service.scheduler.batching import Batching
+from service.scheduler.course import Course
 from service.scheduler.market import Market
 from service.scheduler.queues import Place, Queues
 
 
-class Course:
-    """What the scheduler knows of a model: its stage graph and how long its stages take."""
-
-    def __init__(self, graph: StageGraph, times: list[StageTimes]) -> None:
-        self.graph = graph
-        self.times = times
-        self._macs_to_exit = [round(macs) for macs in graph.to_next_exit(graph.macs)]
-
-    def macs_to_exit(self, stage: int) -> int:
-        """MACs from the start of a stage to the next exit."""
-        return self._macs_to_exit[stage]
-
-    def seconds_to_exit(self, stage: int) -> float:
-        """Expected seconds from the start of a stage to the next exit, for a batch of one."""
-        return self.graph.to_next_exit([times.seconds(1) for times in self.times])[stage]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Walkers that stand at one stage and run it together; `prices` float64 [rows]."""
+    """Walkers that stand at one stage and run it together; `prices` float64 [rows] is what each pays."""
 
     model: str
     stage: int
     walkers: list[Walker]
     prices: NDArray[np.float64]
     started_at: float
+    release: Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,48 +45,73 @@ class Ended:
 
 
 class Conductor:
-    """Schedules the walkers of several models on one kind of device."""
+    """Schedules the walkers of several models on the lanes of one kind of device."""
 
-    def __init__(self, courses: Mapping[str, Course], market: Market) -> None:
+    def __init__(self, courses: Mapping[str, Course], *, lanes: int = 1) -> None:
         self.courses = courses
-        self.market = market
+        self.market = Market({name: course.trade for name, course in courses.items()}, lanes=lanes)
         self.queues = Queues()
+        self._batching = Batching(courses, self.queues)
+        self._lanes = lanes
+        self._running: dict[Batch, float] = {}
         self._ended: list[Ended] = []
-        # (moment after which the next exit can't be reached in time, number, walker, stage it then waited at)
+        # (moment from which on the next exit can't be reached in time, number, walker, its ticket)
         self._latest: list[tuple[float, int, Walker, int]] = []
         self._number = count()
 
+    def admit(self, walker: Walker, now: float) -> None:
+        """Let a walker in: from now on the market counts it as waiting, though its input may still be on its way.
+
+        Raises:
+            Overloaded: even at the highest price somebody would miss a deadline because of it.
+            DeadlinePassed: its own deadline can't be kept even on an idle device, and it asked to fail then.
+        """
+        left = walker.terms.deadline.left(now)
+        if self.market.seconds_alone(walker) > left:
+            if walker.terms.on_miss is OnMiss.FAIL:
+                raise DeadlinePassed("no exit can be reached before the deadline, even on an idle device")
+            walker.late = True
+        else:
+            late = self.market.lateness(walker, now, self._busy(now))
+            if late > 0:
+                raise Overloaded("the queue is full to its deadlines", retry_after=late)
+        self.market.add(walker)
+
+    def withdraw(self, walker: Walker) -> None:
+        """An admitted walker will not come: its input could not be read, or its client has gone."""
+        walker.done = True
+        self.market.remove(walker)
+
     def submit(self, walker: Walker, now: float) -> None:
-        """Receive a walker: it waits at its stage from now on."""
-        walker.since = now
-        self.queues.push(walker)
-        self._watch(walker)
+        """Receive an admitted walker: it waits at its first stage from now on."""
+        self._wait(walker, now)
 
     def cancel(self, walker: Walker, now: float) -> None:
         """The client has gone: a waiting walker ends now, a running one with its stage."""
         walker.cancelled = True
-        if not walker.done and not walker.running:
-            self.queues.forget(walker)
+        if walker.waiting:
+            self._take_out(walker)
             self._end(walker, now, error=Cancelled("the client closed the connection"))
 
     def choose(self, now: float) -> Batch | None:
         """The next batch to run, led by the most urgent walker; None when nobody waits."""
         self.expire(now)
-        place = self.queues.most_urgent()
-        if place is None:
-            return None
-        walkers = self._gather(place, now)
-        for walker in walkers:
-            walker.running = True
-            walker.ledger.queue_s += now - walker.since
-        prices = np.array([walker.terms.price(self.market.price) for walker in walkers], np.float64)
-        return Batch(*place, walkers, prices, now)
+        self.market.clear(now, self._busy(now))
+        while (place := self.queues.most_urgent()) is not None:
+            walkers, release = self._batching.gather(place, now)
+            for walker in walkers:
+                self.market.remove(walker)
+            staying = [walker for walker in walkers if not self._priced_out(walker, now)]
+            if staying:
+                return self._begin((staying[0].model, staying[0].stage), staying, release, now)
+        return None
 
     def settle(self, batch: Batch, routing: Routing, now: float) -> None:
         """Book a batch that ran, and send each walker on: to its next stage, or out."""
-        self.courses[batch.model].times[batch.stage].observe(len(batch.walkers), now - batch.started_at)
+        self._finish(batch, now)
+        course = self.courses[batch.model]
+        course.observe(batch.stage, len(batch.walkers), now - batch.started_at)
         for row, walker in enumerate(batch.walkers):
-            self._book(batch, row, now)
             self._stand(batch, routing, row)
             waited = batch.started_at - walker.since
             verdict = self._send(walker, int(routing.next[row]), Price(float(batch.prices[row])), now)
@@ -110,95 +120,126 @@ class Conductor:
 
     def fail(self, batch: Batch, error: Exception, now: float) -> None:
         """A batch raised: its walkers end with that error."""
-        for row, walker in enumerate(batch.walkers):
-            self._book(batch, row, now)
+        self._finish(batch, now)
+        for walker in batch.walkers:
             self._end(walker, now, error=error)
 
     def expire(self, now: float) -> None:
-        """End the waiting walkers that can't reach another exit in time."""
+        """Let the waiting walkers go that can't reach another exit in time."""
         while self._latest and self._latest[0][0] < now:
-            _, _, walker, stage = heapq.heappop(self._latest)
-            if not walker.done and not walker.running and walker.stage == stage:
-                self.queues.forget(walker)
+            _, _, walker, ticket = heapq.heappop(self._latest)
+            if walker.waiting and walker.ticket == ticket:
+                self._take_out(walker)
                 self._miss(walker, now)
 
     def next_expiry(self) -> float:
         """The moment at which `expire` may next have something to do."""
-        return self._latest[0][0] if self._latest else float("inf")
+        return self._latest[0][0] if self._latest else math.inf
 
     def take_ended(self) -> list[Ended]:
         """Hand over the walkers that ended since the last call, each once."""
         ended, self._ended = self._ended, []
         return ended
 
-    def _gather(self, place: Place, now: float) -> list[Walker]:
-        """Walkers for a batch: as many as pay by the profile and as the tightest deadline among them allows."""
-        course = self.courses[place[0]]
-        times = course.times[place[1]]
-        walkers = self.queues.pop(place, times.best_rows)
-        after = course.seconds_to_exit(place[1]) - times.seconds(1)
-        slacks = [walker.terms.deadline.left(now) - after for walker in walkers]
-        tightest = min((slack for slack in slacks if slack >= times.seconds(1)), default=float("inf"))
-        fit = times.rows_within(tightest, len(walkers))
-        for walker in walkers[fit:]:
-            self.queues.push(walker)
-        return walkers[:fit]
+    def _busy(self, now: float) -> float:
+        """Seconds until a lane is free, on average over the lanes."""
+        return sum(max(0.0, end - now) for end in self._running.values()) / self._lanes
 
-    def _book(self, batch: Batch, row: int, now: float) -> None:
-        walker, graph = batch.walkers[row], self.courses[batch.model].graph
-        walker.running = False
+    def _wait(self, walker: Walker, now: float) -> None:
+        walker.since = now
+        self.queues.push(walker)
+        if not walker.late and walker.terms.deadline.at < math.inf:
+            latest = walker.terms.deadline.at - self.courses[walker.model].seconds_to_exit(walker.stage)
+            heapq.heappush(self._latest, (latest, next(self._number), walker, walker.ticket))
+
+    def _take_out(self, walker: Walker) -> None:
+        self.queues.remove(walker)
+        self.market.remove(walker)
+
+    def _priced_out(self, walker: Walker, now: float) -> bool:
+        """End a waiting walker that at today's price would rather leave with the answer that stands."""
+        price = self.market.price_for(walker)
+        if walker.standing is None or price == walker.terms.floor or walker.worth > price:
+            return False
+        walker.ledger.queue_s += now - walker.since
+        self._end(walker, now, reason=Reason.OVERLOAD, price=price)
+        return True
+
+    def _begin(self, place: Place, walkers: list[Walker], release: Release, now: float) -> Batch:
+        for walker in walkers:
+            walker.ledger.queue_s += now - walker.since
+        prices = np.array([self._price(walker) for walker in walkers], np.float64)
+        batch = Batch(*place, walkers, prices, now, release)
+        self._running[batch] = now + self.courses[place[0]].times[place[1]].seconds(len(walkers))
+        return batch
+
+    def _price(self, walker: Walker) -> Price:
+        """A late walker takes the first exit that its terms allow: its time is over."""
+        return walker.terms.price(CHEAPEST) if walker.late else self.market.price_for(walker)
+
+    def _finish(self, batch: Batch, now: float) -> None:
+        del self._running[batch]
+        graph = self.courses[batch.model].graph
         share = (now - batch.started_at) / len(batch.walkers)
-        walker.ledger.charge(graph.names[batch.stage], macs=graph.macs[batch.stage], device_s=share)
+        for walker in batch.walkers:
+            walker.ledger.charge(graph.names[batch.stage], macs=graph.macs[batch.stage], device_s=share)
 
     def _stand(self, batch: Batch, routing: Routing, row: int) -> None:
         graph = self.courses[batch.model].graph
-        if routing.answer is not None and routing.score is not None:
+        if routing.answer is not None and routing.score is not None and routing.worth is not None:
+            walker = batch.walkers[row]
             # Copied: the batch's arrays are used again by the next batch, and would be kept alive by one row.
             answer, score = routing.answer[row].copy(), float(routing.score[row])
-            batch.walkers[row].standing = Standing(graph.exits[graph.exit_of[batch.stage]], answer, score)
+            walker.standing = Standing(graph.exits[graph.exit_of[batch.stage]], answer, score)
+            walker.worth = Price(float(routing.worth[row]))
 
     def _send(self, walker: Walker, after: int, price: Price, now: float) -> str:
         """Decide what follows a stage: cancelled, out, forced out by a limit, or on. Returns the verdict in a word."""
         if walker.cancelled:
             self._end(walker, now, error=Cancelled("the client closed the connection"))
             return "cancelled"
-        reason = self._leaves(walker, after, now)
+        reason = self._leaves(walker, after, price, now)
         if reason is not None:
             self._end(walker, now, reason=reason, price=price)
             return reason.value
         walker.stage = after
-        self.submit(walker, now)
+        self._wait(walker, now)
+        self.market.add(walker)
         return "go on"
 
-    def _leaves(self, walker: Walker, after: int, now: float) -> Reason | None:
+    def _leaves(self, walker: Walker, after: int, price: Price, now: float) -> Reason | None:
         """Why the walk ends here: the router's choice, or a limit that the next exit would break; None to go on."""
         course = self.courses[walker.model]
         if after == LEAVE:
-            return Reason.CONFIDENT if course.graph.after[walker.stage] else Reason.LAST
+            return self._own_choice(walker, price)
         if walker.standing is None:
             return None
         if walker.ledger.macs + course.macs_to_exit(after) > walker.terms.max_macs:
             return Reason.COMPUTE
-        in_time = walker.terms.deadline.allows(now, course.seconds_to_exit(after))
-        return None if in_time else Reason.DEADLINE
+        if walker.late or not walker.terms.deadline.allows(now, course.seconds_to_exit(after)):
+            return Reason.DEADLINE
+        return None
 
-    def _watch(self, walker: Walker) -> None:
-        """Remember when waiting any longer would miss the deadline."""
-        if self._can_stop(walker) and walker.terms.deadline != NEVER:
-            latest = walker.terms.deadline.at - self.courses[walker.model].seconds_to_exit(walker.stage)
-            heapq.heappush(self._latest, (latest, next(self._number), walker, walker.stage))
-
-    def _can_stop(self, walker: Walker) -> bool:
-        """Whether a miss can end this walker now; best effort without any answer yet has to run on to one."""
-        return walker.standing is not None or walker.terms.on_miss is OnMiss.FAIL
+    def _own_choice(self, walker: Walker, price: Price) -> Reason:
+        """Why the router let it leave: the last exit, confidence, or a price that load or lateness had raised."""
+        if not self.courses[walker.model].graph.after[walker.stage]:
+            return Reason.LAST
+        if walker.worth <= walker.terms.floor or price == walker.terms.floor:
+            return Reason.CONFIDENT
+        return Reason.DEADLINE if walker.late else Reason.OVERLOAD
 
     def _miss(self, walker: Walker, now: float) -> None:
-        walker.ledger.queue_s += now - walker.since
-        price = walker.terms.price(self.market.price)
+        """The next exit can't be reached in time: answer with what stands, fail, or make way and be late."""
         if walker.standing is not None:
-            self._end(walker, now, reason=Reason.DEADLINE, price=price)
+            walker.ledger.queue_s += now - walker.since
+            self._end(walker, now, reason=Reason.DEADLINE)
+        elif walker.terms.on_miss is OnMiss.FAIL:
+            walker.ledger.queue_s += now - walker.since
+            self._end(walker, now, error=DeadlinePassed("no exit can be reached before the deadline"))
         else:
-            self._end(walker, now, error=DeadlinePassed("no exit can be reached before the deadline"), price=price)
+            walker.late = True
+            self.queues.push(walker)
+            self.market.add(walker)
 
     def _end(
         self,
@@ -212,7 +253,7 @@ class Conductor:
         walker.done = True
         # The expiry heap may hold the walker until its deadline: don't let it hold the input as well.
         walker.glimpses.clear()
-        paid = walker.terms.price(self.market.price) if price is None else price
+        paid = self.market.price_for(walker) if price is None else price
         standing = walker.standing if error is None else None
         self._ended.append(Ended(walker, Outcome(reason, standing, error, now, paid)))
 

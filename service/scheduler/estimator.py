@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 _DRIFT_WEIGHT = 0.05
 """Weight of the newest batch in the drift: about the last 20 batches count."""
+_BOUND_SPREADS = 3.0
+"""A bound lies this many mean absolute deviations above the expected time."""
 _DRIFT_RANGE = (0.25, 4.0)
 """A single stall (another process, a page fault) must not poison the estimate for long."""
 _KNEE = 0.05
@@ -21,6 +23,8 @@ class StageTimes:
     sizes: Sequence[int]
     measured: Sequence[float]
     drift: float = field(default=1.0, init=False)
+    spread: float = field(default=0.1, init=False)
+    """Mean absolute deviation of a batch's time from what was expected, as a share of it."""
     best_rows: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -32,15 +36,20 @@ class StageTimes:
         """Expected seconds of a batch."""
         return self._profile(rows) * self.drift
 
+    def bound(self, rows: int) -> float:
+        """Seconds of a batch that are rarely exceeded: what deadlines are held against."""
+        return self.seconds(rows) * (1 + _BOUND_SPREADS * self.spread)
+
     def observe(self, rows: int, seconds: float) -> None:
         """Learn from a batch that ran: the machine's speed drifts."""
         low, high = _DRIFT_RANGE
         ratio = min(max(seconds / self._profile(rows), low), high)
+        self.spread += _DRIFT_WEIGHT * (abs(ratio / self.drift - 1) - self.spread)
         self.drift += _DRIFT_WEIGHT * (ratio - self.drift)
 
     def rows_within(self, seconds: float, most: int) -> int:
-        """The largest batch of at most `most` rows that ends in that time; 1 if none does."""
-        while most > 1 and self.seconds(most) > seconds:
+        """The largest batch of at most `most` rows that surely ends in that time; 1 if none does."""
+        while most > 1 and self.bound(most) > seconds:
             most -= 1
         return most
 
