@@ -55,7 +55,7 @@ class BudgetFields(BaseModel):
 KEYS = frozenset(BudgetFields.model_fields)
 _WORDS = {"on_miss"}
 _INTEGERS = {"priority"}
-# As JSON has them, with a sign and leading zeros allowed: float() would also take "1_000", "nan" and other scripts' digits.
+# float() would also take "1_000", "nan" and the digits of other scripts.
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,50 +28,51 @@ router = APIRouter(tags=["predict"])
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was read: inputs, not opened yet, and what is wanted of each."""
+
+    body: Body
+    budget: Budget
+    explain: bool
+
+    def samples(self, model: Model, settings: Settings) -> list[Sample]:
+        """As the engine takes them."""
+        opened = (partial(_open, model, given, settings) for given in self.body.inputs)
+        return [Sample(open, self.budget, self.body.received_at, self.explain) for open in opened]
+
+
 @router.post("/v1/models/{model}/predict", summary="Predict with one model", **PREDICT)
 async def predict(request: Request, model: str) -> JSONResponse:
     """Send an input to a model; the budget may be in the query, in `Offramp-*` headers, in form fields or in JSON."""
     engine: Engine = request.app.state.engine
     chosen = engine.model(model)
     try:
-        body = await _read(request, engine)
-        budget, explain = _budget(request, body), _explain(request, body)
+        asked = await _read(request, engine.settings)
     except OfframpError as error:
         chosen.telemetry.dropped(error)
         raise
-    return await _answer(request, engine, chosen, _samples(chosen, body, budget, explain, engine.settings))
+    return await _answer(request, engine, chosen, asked)
 
 
 @router.post("/v1/predict", summary="Predict with the default model of the input's modality", **PREDICT)
 async def predict_default(request: Request) -> JSONResponse:
     """As with one model; the model is the first that reads what the body is."""
     engine: Engine = request.app.state.engine
-    body = await _read(request, engine)
-    budget, explain = _budget(request, body), _explain(request, body)
-    chosen = _default(engine, body.inputs[0])
-    return await _answer(request, engine, chosen, _samples(chosen, body, budget, explain, engine.settings))
+    asked = await _read(request, engine.settings)
+    return await _answer(request, engine, _default(engine, asked.body.inputs[0]), asked)
 
 
-async def _read(request: Request, engine: Engine) -> Body:
-    settings = engine.settings
-    return await bodies.read(request, max_bytes=settings.max_body_bytes, max_inputs=settings.max_inputs)
-
-
-def _budget(request: Request, body: Body) -> Budget:
+async def _read(request: Request, settings: Settings) -> Asked:
+    body = await bodies.read(request, max_bytes=settings.max_body_bytes, max_inputs=settings.max_inputs)
     query = budgets.from_texts(request.query_params.multi_items(), source="the query", others=frozenset({"explain"}))
-    return budgets.merge(budgets.from_headers(request.headers.items()), query, body.budget).budget()
+    budget = budgets.merge(budgets.from_headers(request.headers.items()), query, body.budget).budget()
+    explain = budgets.flag(request.query_params.getlist("explain"), source="the query")
+    return Asked(body, budget, explain or body.explain)
 
 
-def _explain(request: Request, body: Body) -> bool:
-    return budgets.flag(request.query_params.getlist("explain"), source="the query") or body.explain
-
-
-def _samples(model: Model, body: Body, budget: Budget, explain: bool, settings: Settings) -> list[Sample]:
-    opened = (partial(_open, model, given, settings) for given in body.inputs)
-    return [Sample(open, budget, body.received_at, explain) for open in opened]
-
-
-async def _answer(request: Request, engine: Engine, model: Model, samples: Sequence[Sample]) -> JSONResponse:
+async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) -> JSONResponse:
+    samples = asked.samples(model, engine.settings)
     answers = await _unless_gone(request, engine.predict(model, samples))
     shown = [render.answer(answer) for answer in answers]
     content = shown[0] if len(shown) == 1 else {"answers": shown}
