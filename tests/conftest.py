@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import packages, tiny_package
+from tests import packages
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 120.0
@@ -35,12 +35,6 @@ def root() -> Path:
 def zoo(root: Path) -> Path:
     """The shipped packages."""
     return root / "models" / "zoo"
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package of three trivial stages, made for the tests (tests/tiny_package.py)."""
-    return tiny_package.write(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +138,7 @@ def server(start_server: StartServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_server(start_server: StartServer, tiny: Path) -> Iterator[str]:
-    """The base URL of one server with the tiny package only: ready in a second, its answers known beforehand."""
-    with start_server("--models", str(tiny.parent)) as url:
+def colours_server(start_server: StartServer, colours: Path) -> Iterator[str]:
+    """The base URL of one server with the package `colours` only: ready in a second, whatever the zoo holds."""
+    with start_server("--models", str(colours)) as url:
         yield url

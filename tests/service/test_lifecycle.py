@@ -12,18 +12,18 @@ import httpx
 from tests.conftest import StartServer
 
 
-def test_it_is_alive_and_ready(tiny_server: str) -> None:
-    assert httpx.get(f"{tiny_server}/healthz").status_code == 200
-    assert httpx.get(f"{tiny_server}/readyz").status_code == 200
+def test_it_is_alive_and_ready(colours_server: str) -> None:
+    assert httpx.get(f"{colours_server}/healthz").status_code == 200
+    assert httpx.get(f"{colours_server}/readyz").status_code == 200
 
 
-def test_one_broken_package_does_not_stop_the_others(start_server: StartServer, tiny: Path, tmp_path: Path) -> None:
+def test_one_broken_package_does_not_stop_the_others(start_server: StartServer, colours: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "package.yaml").write_text("format: 1\nname: broken\n")
-    with start_server("--models", str(tmp_path), "--models", str(tiny)) as url:
+    with start_server("--models", str(tmp_path), "--models", str(colours)) as url:
         states = {model["name"]: model["state"] for model in httpx.get(f"{url}/v1/models").json()["models"]}
-    assert states == {"broken": "failed", "tiny": "ready"}
+    assert states == {"broken": "failed", "colours": "ready"}
 
 
 def test_a_bad_setting_stops_the_start_and_is_named(tmp_path: Path, free_port: int) -> None:
@@ -35,6 +35,6 @@ def test_a_bad_setting_stops_the_start_and_is_named(tmp_path: Path, free_port: i
     assert "OFFRAMP_LANE_THREAD" in done.stderr
 
 
-def test_an_interrupt_ends_it_as_cleanly_as_sigterm(start_server: StartServer, tiny: Path) -> None:
-    with start_server("--models", str(tiny), ending=signal.SIGINT) as url:  # wants exit code 0
+def test_an_interrupt_ends_it_as_cleanly_as_sigterm(start_server: StartServer, colours: Path) -> None:
+    with start_server("--models", str(colours), ending=signal.SIGINT) as url:  # wants exit code 0
         assert httpx.get(f"{url}/healthz").status_code == 200
