@@ -10,11 +10,12 @@ import numpy as np
 
 from service.core import Price
 from service.errors import ImpossibleBudget
-from service.package.certificates import certified_risks, fixed_sequence
+from service.package.certificates import certified_risks, fixed_sequence, upper_bound
 from service.package.record import LOSSES, Record
 
 DEFAULT_AGREEMENT = 0.99
 DEFAULT_CONFIDENCE = 0.95
+_MOST_ISSUED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ class Curve:
         """
         key = (kind, target, confidence)
         if key not in self._issued:
+            if len(self._issued) >= _MOST_ISSUED:
+                # Targets are the clients' to choose: no memory for all of them. Issuing again gives the same.
+                self._issued.clear()
             self._issued[key] = self._issue(kind, target, confidence)
         return self._issued[key]
 
@@ -109,7 +113,7 @@ class Curve:
         return 0 if passed is None and kind != "accuracy" else passed
 
     def _impossible(self, kind: str, target: float, confidence: float) -> ImpossibleBudget:
-        best = 1.0 - self.certified(kind, confidence)[0]
+        best = 1.0 - upper_bound(self.losses[kind][0], self.record.size, 1.0 - confidence)
         # Rounded down: what the message offers must itself be certifiable.
         offer = np.floor(best * 1e4) / 1e4
         return ImpossibleBudget(
@@ -121,8 +125,12 @@ class Curve:
         )
 
     def certified(self, kind: str, confidence: float) -> list[float]:
-        """The smallest risk that each price can be certified for, float [P]."""
-        return certified_risks(self.losses[kind], self.record.size, 1.0 - confidence)
+        """The smallest risk that each price can be certified for, float [P].
+
+        The full network's is 0 against itself: no test is needed for that, as in `certify`.
+        """
+        risks = certified_risks(self.losses[kind], self.record.size, 1.0 - confidence)
+        return risks if kind == "accuracy" else [0.0, *risks[1:]]
 
     @cached_property
     def default(self) -> Certificate:

@@ -82,7 +82,7 @@ def _arrays(file: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy lets through what zipfile, zlib and the header's parser raise
         remedy = "make it again with models.calibrate"
         raise PackageError(file, "(whole file)", f"no readable npz: {error}", remedy) from error
 
@@ -102,5 +102,6 @@ def _check_record(taken: Record, graph: StageGraph, labels: tuple[str, ...], fil
         values = getattr(taken, name)
         if values.min() < 0 or values.max() >= limit:
             raise PackageError(file, name, f"values must be in 0..{limit - 1}", remedy)
-    if int(taken.macs[0].max()) > graph.full_macs:
-        raise PackageError(file, "macs", f"a full walk has {graph.full_macs} MACs by the manifest", remedy)
+    if taken.macs.min() < 0 or taken.macs.max() > graph.full_macs:
+        problem = f"values must be in 0..{graph.full_macs}, the MACs of a full walk by the manifest"
+        raise PackageError(file, "macs", problem, remedy)

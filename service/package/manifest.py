@@ -5,6 +5,7 @@ Every error is a `PackageError` that names the file, the field and the remedy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,9 +102,9 @@ class Manifest(_Strict):
 def _problems(stages: tuple[Stage, ...]) -> list[str]:
     """What keeps these stages from being walked, one sentence a problem."""
     names = [stage.name for stage in stages]
+    exits = [stage.exit for stage in stages if stage.exit]
     places = {name: place for place, name in enumerate(names)}
     found = [f"stage name {name!r} is used twice; rename one" for name in names if names.count(name) > 1]
-    exits = [stage.exit for stage in stages if stage.exit]
     found += [f"exit name {name!r} is used twice; rename one" for name in exits if exits.count(name) > 1]
     for place, stage in enumerate(stages):
         found += [
@@ -113,13 +114,29 @@ def _problems(stages: tuple[Stage, ...]) -> list[str]:
         ]
         if not stage.next and stage.exit is None:
             found.append(f"stage {stage.name!r} has neither next nor exit: a walk would end there without an answer")
-        if (stage.exit is None) != (stage.answer is None):
+        if list(stage.outputs.values()).count("answer") != (0 if stage.exit is None else 1):
             found.append(f"stage {stage.name!r}: an exit needs exactly one output marked 'answer', and the reverse")
-        made = {name for earlier in stages[:place] for name in earlier.outputs}
         if place and stage.glimpses:
             found.append(f"stage {stage.name!r} asks for a glimpse; only the first stage can")
-        lost = [name for name, kind in stage.inputs.items() if kind == "state" and name not in made]
-        found += [f"stage {stage.name!r}: state {name!r} is made by no earlier stage" for name in lost]
+    return found or _lost_states(stages, places)
+
+
+def _lost_states(stages: tuple[Stage, ...], places: Mapping[str, int]) -> list[str]:
+    """Stages that no walk reaches, and states that some walk would ask for without having made them.
+
+    Such a walk would read what another walker left in its slot.
+    """
+    made: dict[int, frozenset[str]] = {0: frozenset()}
+    found = []
+    for place, stage in enumerate(stages):
+        if place not in made:
+            found.append(f"stage {stage.name!r} comes after no other; name it in a stage's next")
+            continue
+        lost = [name for name, kind in stage.inputs.items() if kind == "state" and name not in made[place]]
+        found += [f"stage {stage.name!r}: state {name!r} is made by no earlier stage of some walk" for name in lost]
+        known = made[place].union(name for name, kind in stage.outputs.items() if kind == "state")
+        for after in stage.next:
+            made[places[after]] = made.get(places[after], known) & known
     return found
 
 
@@ -132,7 +149,7 @@ def parse(text: str, file: Path) -> Manifest:
     """
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except Exception as error:  # PyYAML lets KeyError, ValueError and more of its constructors through
         raise PackageError(file, "(whole file)", f"not YAML: {error}", "write it again with models.export") from error
     if not isinstance(data, dict):
         raise PackageError(file, "(whole file)", "not a mapping", "start it with 'format: 1'")

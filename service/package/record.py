@@ -55,34 +55,50 @@ class Record:
         return wrong if kind == "accuracy" else wrong & (full == self.labels)
 
 
+_COLUMNS: dict[str, tuple[type[np.generic], int]] = {
+    "prices": (np.float64, 1),
+    "labels": (np.int16, 1),
+    "predictions": (np.int16, 2),
+    "exits": (np.int8, 2),
+    "macs": (np.int64, 2),
+}
+"""Type and number of axes of each array."""
+
+
 def read(arrays: Mapping[str, NDArray[Any]], file: Path) -> Record:
     """Record from the arrays of a calibration file.
 
     Raises:
-        PackageError: an array is missing, or shapes, order or the ends of the path are wrong.
+        PackageError: an array is missing, or types, shapes, order or the ends of the path are wrong.
     """
-    missing = [name for name in Record.__slots__ if name not in arrays]
+    missing = [name for name in _COLUMNS if name not in arrays]
     if missing:
         raise PackageError(file, missing[0], "array is missing", _REMEDY)
-    record = Record(
-        prices=np.asarray(arrays["prices"], np.float64),
-        labels=np.asarray(arrays["labels"], np.int16),
-        predictions=np.asarray(arrays["predictions"], np.int16),
-        exits=np.asarray(arrays["exits"], np.int8),
-        macs=np.asarray(arrays["macs"], np.int64),
-    )
+    record = Record(**{name: _column(name, arrays[name], file) for name in _COLUMNS})
     _check(record, file)
     return record
 
 
+def _column(name: str, array: NDArray[Any], file: Path) -> NDArray[Any]:
+    """The array in the type that it is kept in, which has to hold every value of it."""
+    kind, axes = _COLUMNS[name]
+    if array.ndim != axes or not np.can_cast(array.dtype, kind, "same_kind"):
+        problem = f"{array.dtype} with {array.ndim} axes is not {np.dtype(kind)} with {axes}"
+        raise PackageError(file, name, problem, _REMEDY)
+    held = array.astype(kind)
+    if not np.array_equal(held, array, equal_nan=True):
+        raise PackageError(file, name, f"{np.dtype(kind)} can't hold all its values", _REMEDY)
+    return held
+
+
 def _check(record: Record, file: Path) -> None:
-    shape = (len(record.prices), record.size)
+    prices, shape = record.prices, (len(record.prices), record.size)
+    ends = len(prices) > 1 and prices[0] == FULL and prices[-1] == CHEAPEST
+    if not ends or not np.all(prices[1:] > prices[:-1]):
+        raise PackageError(file, "prices", "must rise strictly from -inf (full) to +inf (cheapest)", _REMEDY)
+    if record.size == 0:
+        raise PackageError(file, "labels", "no samples", _REMEDY)
     for name in ("predictions", "exits", "macs"):
         found = getattr(record, name).shape
         if found != shape:
             raise PackageError(file, name, f"shape {found} is not (prices, samples) = {shape}", _REMEDY)
-    if record.size == 0:
-        raise PackageError(file, "labels", "no samples", _REMEDY)
-    ends = record.prices[0] == FULL and record.prices[-1] == CHEAPEST
-    if not ends or np.any(record.prices[1:] <= record.prices[:-1]):
-        raise PackageError(file, "prices", "must rise strictly from -inf (full) to +inf (cheapest)", _REMEDY)

@@ -49,11 +49,17 @@ class EarlyExit:
         """See `Router.route`. The score is the largest calibrated probability."""
         answer = softmax(outputs[self._answers[stage]] / self._temperature[stage])
         score = answer.max(axis=1)
-        if stage == self._last:
-            return Routing(np.full(len(score), LEAVE, np.int16), answer, score, np.full(len(score), -np.inf))
-        gained = self._worth[stage, np.searchsorted(self._edges[stage], score, side="right")]
+        gained = self.worth_at(stage, score)
         goes_on = (gained > prices) | (prices == FULL)
+        if stage == self._last:
+            goes_on = np.zeros_like(goes_on)
         return Routing(np.where(goes_on, stage + 1, LEAVE).astype(np.int16), answer, score, gained)
+
+    def worth_at(self, stage: int, score: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Price from which on a row of that score leaves: float64 [rows]; -inf at the last exit."""
+        if stage == self._last:
+            return np.full(len(score), -np.inf)
+        return np.asarray(self._worth[stage, np.searchsorted(self._edges[stage], score, side="right")])
 
 
 def worth(gain: NDArray[np.float32], exit_macs: NDArray[np.int64]) -> NDArray[np.float64]:
