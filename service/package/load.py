@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,9 @@ def load(path: Path) -> Package:
     text = _read(path / manifest.FILE, "write the package again with models.export").decode("utf-8", "replace")
     described = manifest.parse(text, path / manifest.FILE)
     for stage in described.stages:
-        _verify(path / stage.graph, stage.sha256)
+        _verified(path / stage.graph, stage.sha256)
     calibration = path / described.calibration.file
-    _verify(calibration, described.calibration.sha256)
-    arrays = _arrays(calibration)
+    arrays = _arrays(_verified(calibration, described.calibration.sha256), calibration)
     labels = _labels(path / described.labels)
     taken = record.read(arrays, calibration)
     graph = StageGraph.of(described.stages)
@@ -71,16 +71,18 @@ def _read(file: Path, remedy: str) -> bytes:
         raise PackageError(file, "(file)", error.strerror or "unreadable", remedy) from error
 
 
-def _verify(file: Path, expected: str) -> None:
-    found = hashlib.sha256(_read(file, "restore it from where the package came")).hexdigest()
+def _verified(file: Path, expected: str) -> bytes:
+    data = _read(file, "restore it from where the package came")
+    found = hashlib.sha256(data).hexdigest()
     if found != expected:
         problem = f"sha256 is {found[:12]}.., the manifest says {expected[:12]}.."
         raise PackageError(file, "sha256", problem, "restore the file, or make the package again")
+    return data
 
 
-def _arrays(file: Path) -> dict[str, NDArray[Any]]:
+def _arrays(data: bytes, file: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with np.load(BytesIO(data), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # numpy lets through what zipfile, zlib and the header's parser raise
         remedy = "make it again with models.calibrate"
