@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service.core import FULL
 from service.errors import PackageError
 from service.package.load import Package
+from service.package.manifest import FILE
 from service.routing.base import LEAVE, Routing, register
 
 
@@ -30,8 +31,7 @@ class EarlyExit:
     """Exits on a chain of stages, each with an exit.
 
     Tables: `temperature` float32 [K] (Guo et al. 2017); `gain_edges` float32 [K-1, B+1], score bins of each exit but
-        the
-    last; `gain` float32 [K-1, K, B], expected gain in correctness of going on from k and stopping at j > k;
+    the last; `gain` float32 [K-1, K, B], expected gain in correctness of going on from k and stopping at j > k;
     `exit_macs` int64 [K], MACs spent when exit k stands.
     """
 
@@ -78,12 +78,12 @@ def worth(gain: NDArray[np.float32], exit_macs: NDArray[np.int64]) -> NDArray[np
 
 
 def _tables(package: Package, exits: int) -> Mapping[str, NDArray[Any]]:
-    """The tables, once their shapes are known to fit the package's exits."""
-    file = package.path / package.manifest.calibration.file
-    if any(exit_of != place for place, exit_of in enumerate(package.graph.exit_of)):
-        problem, remedy = "router early-exit needs an exit after every stage", "fuse stages without exit into the next"
-        raise PackageError(package.path / "package.yaml", "stages", problem, remedy)
-    bins = package.tables["gain"].shape[-1] if "gain" in package.tables else 0
+    """The tables, once they are known to fit the package's stages."""
+    graph, tables = package.graph, package.tables
+    if graph.exit_of != tuple(range(len(graph.names))) or graph.after != _chain(exits):
+        problem, remedy = "router early-exit needs a chain with an exit after every stage", "fuse stages without exit"
+        raise PackageError(package.path / FILE, "stages", problem, remedy)
+    bins = tables["gain"].shape[-1] if "gain" in tables and tables["gain"].ndim else 0
     shapes = {
         "temperature": (exits,),
         "gain_edges": (exits - 1, bins + 1),
@@ -91,7 +91,38 @@ def _tables(package: Package, exits: int) -> Mapping[str, NDArray[Any]]:
         "exit_macs": (exits,),
     }
     for name, shape in shapes.items():
-        found = package.tables[name].shape if name in package.tables else None
+        found = tables[name].shape if name in tables else None
         if found != shape:
-            raise PackageError(file, name, f"shape {found}, expected {shape}", "make it again with models.calibrate")
-    return package.tables
+            raise _misfit(package, name, f"shape {found}, expected {shape}")
+    for name, fits in _values(tables, np.cumsum(graph.macs)).items():
+        if not fits:
+            raise _misfit(package, name, _PROMISES[name])
+    return tables
+
+
+def _chain(stages: int) -> tuple[tuple[int, ...], ...]:
+    """`StageGraph.after` of stages that follow each other."""
+    return (*((place,) for place in range(1, stages)), ())
+
+
+_PROMISES = {
+    "temperature": "values must be above 0",
+    "gain_edges": "values must not fall along the bins",
+    "gain": "needs one or more bins of finite values",
+    "exit_macs": "must rise, and be the sums of the manifest's macs_per_row",
+}
+
+
+def _values(tables: Mapping[str, NDArray[Any]], spent: NDArray[np.int64]) -> dict[str, bool]:
+    """For each table, whether its values are what routing counts on; NaN never is."""
+    return {
+        "temperature": bool(np.all((tables["temperature"] > 0) & np.isfinite(tables["temperature"]))),
+        "gain_edges": bool(np.all(tables["gain_edges"][:, 1:] >= tables["gain_edges"][:, :-1])),
+        "gain": tables["gain"].shape[-1] > 0 and bool(np.all(np.isfinite(tables["gain"]))),
+        "exit_macs": bool(np.all(tables["exit_macs"] == spent) and np.all(np.diff(spent) > 0)),
+    }
+
+
+def _misfit(package: Package, table: str, problem: str) -> PackageError:
+    file = package.path / package.manifest.calibration.file
+    return PackageError(file, table, problem, "make it again with models.calibrate")
