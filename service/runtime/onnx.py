@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.core import Walker
 from service.errors import PackageError, SettingsError
 from service.package.load import Package
-from service.package.manifest import Stage
+from service.package.manifest import ImageGlimpse, Input, Output, Stage
 from service.runtime.base import Outputs
 from service.runtime.states import StatePool
 
@@ -22,7 +22,7 @@ except ImportError as error:  # pragma: no cover - the base install, before an e
     raise SettingsError("ONNX Runtime is not installed: pip install 'offramp[cpu]' or 'offramp[gpu]'") from error
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
+_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
 def check_install() -> None:
@@ -51,30 +51,36 @@ class StageSession:
         self.stage = stage
         self._session = _open(package, stage, device, threads)
         self._max_rows = max_rows
-        self.inputs = self._buffers(self._session.get_inputs(), package, stage.inputs.keys())
-        self.outputs = self._buffers(self._session.get_outputs(), package, stage.outputs.keys())
+        self.inputs = self._buffers(self._session.get_inputs(), package, stage.inputs)
+        self.outputs = self._buffers(self._session.get_outputs(), package, stage.outputs)
         self._bindings: dict[int, Any] = {}
 
     def run(self, rows: int) -> None:
         """Run the first `rows` rows of the input buffers into the output buffers."""
+        if not 1 <= rows <= self._max_rows:
+            raise ValueError(f"{rows} rows for buffers of {self._max_rows}")
         if rows not in self._bindings:
             self._bindings[rows] = self._bind(rows)
         self._session.run_with_iobinding(self._bindings[rows])
 
-    def _buffers(self, nodes: Sequence[Any], package: Package, declared: Any) -> dict[str, NDArray[Any]]:
+    def _buffers(
+        self, nodes: Sequence[Any], package: Package, declared: Mapping[str, Input | Output]
+    ) -> dict[str, NDArray[Any]]:
         found = {node.name for node in nodes}
         if found != set(declared):
             problem = f"the graph has tensors {sorted(found)}, the manifest {sorted(declared)}"
             raise PackageError(package.path / self.stage.graph, self.stage.name, problem, "export the package again")
-        return {node.name: self._buffer(node, package) for node in nodes}
+        return {node.name: self._buffer(node, declared[node.name], package) for node in nodes}
 
-    def _buffer(self, node: Any, package: Package) -> NDArray[Any]:
-        rows, *shape = node.shape
-        if isinstance(rows, int) or not all(isinstance(size, int) for size in shape) or node.type not in _DTYPES:
+    def _buffer(self, node: Any, role: Input | Output, package: Package) -> NDArray[Any]:
+        rows, *shape = node.shape or [0]
+        kind, expected = _contract(role, package)
+        fixed = all(isinstance(size, int) for size in shape)
+        if isinstance(rows, int) or not fixed or node.type != kind or shape != (expected or shape):
             problem = f"tensor {node.name!r} is {node.type} {node.shape}"
-            remedy = "export it as float, uint8 or int64 with a dynamic first axis and fixed others"
+            remedy = f"export it as {kind} with a dynamic first axis and then {expected or 'fixed ones'}"
             raise PackageError(package.path / self.stage.graph, self.stage.name, problem, remedy)
-        return np.zeros((self._max_rows, *shape), _DTYPES[node.type])
+        return np.zeros((self._max_rows, *shape), _DTYPES[kind])
 
     def _bind(self, rows: int) -> Any:
         binding = self._session.io_binding()
@@ -83,6 +89,13 @@ class StageSession:
         for name, buffer in self.outputs.items():
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(buffer[:rows]))
         return binding
+
+
+def _contract(role: Input | Output, package: Package) -> tuple[str, list[int] | None]:
+    """Type and sizes behind the first axis that a tensor has to have; None where the graphs may choose."""
+    if isinstance(role, ImageGlimpse):
+        return "tensor(uint8)", [role.height, role.width, 3]
+    return "tensor(float)", [len(package.labels)] if role == "answer" else None
 
 
 def session_options(threads: int) -> Any:
@@ -98,6 +111,8 @@ def session_options(threads: int) -> Any:
 
 def _open(package: Package, stage: Stage, device: str, threads: int) -> Any:
     file = str(package.path / stage.graph)
+    if PROVIDERS[device] not in ort.get_available_providers():
+        raise SettingsError(f"device {device} was asked for, but this ONNX Runtime has {ort.get_available_providers()}")
     try:
         session = ort.InferenceSession(file, session_options(threads), providers=[PROVIDERS[device]])
     except Exception as error:  # ONNX Runtime raises its own types, one an error code
@@ -119,6 +134,18 @@ class ModelSessions:
             StageSession(package, stage, device=device, threads=threads, max_rows=max_rows)
             for stage in package.manifest.stages
         ]
+        for session in self.stages:
+            self._check_states(package, session)
+
+    def _check_states(self, package: Package, session: StageSession) -> None:
+        """A state has one shape, in whichever stage it is made or asked for."""
+        stage = session.stage
+        for name, buffer in (*session.inputs.items(), *session.outputs.items()):
+            if "state" in (stage.inputs.get(name), stage.outputs.get(name)):
+                kept, found = self._pool.tensors[name].shape[1:], buffer.shape[1:]
+                if found != kept:
+                    problem = f"state {name!r} is {list(found)} here and {list(kept)} elsewhere"
+                    raise PackageError(package.path / stage.graph, stage.name, problem, "export the package again")
 
     def run(self, place: int, walkers: Sequence[Walker]) -> Outputs:
         """See `Runner.run`."""
@@ -165,11 +192,11 @@ def state_shapes(package: Package) -> dict[str, tuple[int, ...]]:
     """Shapes of the state tensors without their first axis, read from the graphs.
 
     Raises:
-        PackageError: a graph that ONNX Runtime can't open.
+        PackageError: a graph that ONNX Runtime can't open, or that isn't what the manifest says.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for stage in package.manifest.stages:
-        session = _open(package, stage, "cpu", 1)
-        made: Mapping[str, Any] = {node.name: node for node in session.get_outputs()}
-        shapes |= {name: tuple(made[name].shape[1:]) for name, role in stage.outputs.items() if role == "state"}
+        session = StageSession(package, stage, device="cpu", threads=1, max_rows=1)
+        states = (name for name, role in stage.outputs.items() if role == "state")
+        shapes |= {name: session.outputs[name].shape[1:] for name in states}
     return shapes
