@@ -186,6 +186,23 @@ class Outcome:
     price: Price
 
 
+@dataclass(slots=True, eq=False)
+class Audit:
+    """What one walk answered at each of its exits. An audited walker's own, and its shadow's after it.
+
+    Attributes:
+        worths: at each exit, the price from which on the walk leaves there.
+        answers: at each exit, the class answered.
+        complete: the last answer is the full network's.
+        closed: nothing more comes.
+    """
+
+    worths: list[Price] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    complete: bool = False
+    closed: bool = False
+
+
 Listener = Callable[["Walker", Outcome], None]
 """Whoever waits for a walker. Called once a walker, by lane threads: it must return at once and never raise."""
 
@@ -200,7 +217,7 @@ class Walker:
     glimpses: dict[str, NDArray[Any]]
     listener: Listener
     slot: int = -1
-    """Its row in the state pool."""
+    """Its row in the state pool; -1 once its shadow has it."""
     stage: int = 0
     since: float = 0.0
     """When it began to wait at its stage."""
@@ -218,6 +235,10 @@ class Walker:
     done: bool = False
     cancelled: bool = False
     trace: list[Step] | None = None
+    audit: Audit | None = None
+    """Where its answers at every exit are noted, if it was drawn to be audited."""
+    shadow: bool = False
+    """It finishes the walk of an audited walker whose answer is out; nobody waits for it."""
 
     @property
     def urgency_at(self) -> float:

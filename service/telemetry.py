@@ -24,6 +24,8 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OK, DEGRADED, REJECTED, EXPIRED, CANCELLED, ERROR = "ok", "degraded", "rejected", "expired", "cancelled", "error"
+SHADOW = "shadow"
+"""Why MACs served no answer, beside the outcomes that say so: they ran after it was out, to audit it."""
 OUTCOMES = (OK, DEGRADED, REJECTED, EXPIRED, CANCELLED, ERROR)
 
 
@@ -49,6 +51,9 @@ class Metrics:
     price: Gauge
     refused: Counter
     certificate: Gauge
+    agreement: Gauge
+    audits: Counter
+    alarms: Counter
 
     @classmethod
     def new(cls) -> Metrics:
@@ -104,6 +109,16 @@ class Metrics:
             certificate=Gauge(
                 "offramp_certificate_valid", "1 while the default certificate holds.", ["model"], registry=r
             ),
+            agreement=Gauge(
+                "offramp_shadow_agreement_ratio",
+                "Share of the last 500 audited walks on which the default's price agrees with the full network.",
+                ["model"],
+                registry=r,
+            ),
+            audits=Counter("offramp_shadow_audits_total", "Walks audited to the end.", ["model"], registry=r),
+            alarms=Counter(
+                "offramp_shadow_alarms_total", "Steps down that audits forced on a certificate.", ["model"], registry=r
+            ),
         )
 
 
@@ -122,7 +137,7 @@ class ModelTelemetry:
         self._exits = {
             (name, reason): metrics.exits.labels(model, name, reason.value) for name in graph.exits for reason in Reason
         }
-        self._wasted = {reason: metrics.wasted.labels(model, reason) for reason in (CANCELLED, EXPIRED, ERROR)}
+        self._wasted = {reason: metrics.wasted.labels(model, reason) for reason in (CANCELLED, EXPIRED, ERROR, SHADOW)}
         self._stage_macs = {name: metrics.stage_macs.labels(model, name) for name in graph.names}
         self._stage_rows = [metrics.stage_rows.labels(model, name) for name in graph.names]
         self._stage_seconds = [metrics.stage_seconds.labels(model, name) for name in graph.names]
@@ -132,6 +147,8 @@ class ModelTelemetry:
             for release in Release
         }
         self.certificate = metrics.certificate.labels(model)
+        self.agreement = metrics.agreement.labels(model)
+        self.audits, self.alarms = metrics.audits.labels(model), metrics.alarms.labels(model)
 
     def batch(self, stage: int, rows: int, seconds: float, release: str) -> None:
         """A stage batch ran; `release` is why it was let go as it was."""
@@ -143,7 +160,9 @@ class ModelTelemetry:
         """A walk is over: book its ledger, whatever came of it."""
         for stage in walker.ledger.stages:
             self._stage_macs[stage].inc(self._graph.macs[self._graph.names.index(stage)])
-        if outcome.error is not None:
+        if walker.shadow:
+            self._wasted[SHADOW].inc(walker.ledger.macs)
+        elif outcome.error is not None:
             self.dropped(outcome.error, walker.ledger.macs)
 
     def answered(self, walker: Walker, outcome: Outcome, *, seconds: float, budgets: Mapping[str, bool]) -> None:

@@ -38,6 +38,11 @@ class Certificate:
     precision: str
 
 
+def epsilon(kind: str, target: float) -> float:
+    """The risk that a target allows."""
+    return target if kind == "max_drop" else 1.0 - target
+
+
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
     """One price of the path on the calibration split. Shares in 0..1; `certified_*` hold at `DEFAULT_CONFIDENCE`."""
@@ -87,12 +92,18 @@ class Curve:
             self._issued[key] = self._issue(kind, target, confidence)
         return self._issued[key]
 
+    def stepped_down(self, certificate: Certificate, place: int) -> Certificate:
+        """The same promise at a safer price, which the calibration split passed on the way to the certificate's own."""
+        return self._certificate(certificate.kind, certificate.target, certificate.confidence, place, f" at {place}")
+
     def _issue(self, kind: str, target: float, confidence: float) -> Certificate:
-        epsilon = target if kind == "max_drop" else 1.0 - target
-        passed = self._cheapest(kind, epsilon, 1.0 - confidence)
+        passed = self._cheapest(kind, epsilon(kind, target), 1.0 - confidence)
         if passed is None:
             raise self._impossible(kind, target, confidence)
-        text = f"{self.package} {self.provider} {self.precision} {kind} {target!r} {confidence!r}"
+        return self._certificate(kind, target, confidence, passed)
+
+    def _certificate(self, kind: str, target: float, confidence: float, passed: int, mark: str = "") -> Certificate:
+        text = f"{self.package} {self.provider} {self.precision} {kind} {target!r} {confidence!r}{mark}"
         return Certificate(
             id=hashlib.sha256(text.encode()).hexdigest()[:16],
             kind=kind,
