@@ -92,20 +92,25 @@ async def _bytes(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-class _InMemory(MultiPartParser):
+class _Form(MultiPartParser):
     """The body is in memory, within its limit: no need to send its files over the disk."""
 
     spool_max_size = sys.maxsize
+    ended = False
+
+    def on_end(self) -> None:
+        """Called at the closing boundary. Without one the last part would be dropped in silence."""
+        self.ended = True
 
 
 async def _multipart(headers: Headers, data: bytes, max_inputs: int) -> Body:
     async def whole() -> AsyncGenerator[bytes, None]:
         yield data
+        if not parser.ended:
+            raise MultiPartException("it ends before its closing boundary")
 
     try:
-        parser = _InMemory(
-            headers, whole(), max_files=max_inputs, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
-        )
+        parser = _Form(headers, whole(), max_files=max_inputs, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
         form = await parser.parse()
     except (MultiPartException, MultipartParseError, KeyError) as error:
         if str(error).startswith("Too many files"):

@@ -119,13 +119,14 @@ def merge(*sources: Mapping[str, Any]) -> BudgetFields:
                     f"budget.{key[:100]} is given twice: {_short(merged[key])} and {_short(value)}", key=key[:100]
                 )
             merged[key] = value
+    if unknown := sorted(set(merged) - KEYS):
+        raise Malformed(f"the budget names {unknown[0][:100]!r}; known are {sorted(KEYS)}", key=unknown[0][:100])
     try:
         return BudgetFields.model_validate(merged)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0])[:100]
-        known = f"; known are {sorted(KEYS)}" if first["type"] == "extra_forbidden" else ""
-        raise Malformed(f"budget.{key}: {first['msg']}{known}", key=key) from error
+        key = str(first["loc"][0])
+        raise Malformed(f"budget.{key}: {first['msg']}", key=key) from error
 
 
 def _is_ours(header: str) -> bool:

@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 
 PROBLEM = "application/problem+json"
 _PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
-_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC"
 """A PNG of one red pixel: the example in `/docs` works as it stands."""
 
 _ERRORS: dict[int, tuple[type[OfframpError], str, str]] = {
@@ -89,8 +89,9 @@ def _corrected(document: Schema) -> Schema:
             responses = operation["responses"]
             if "HTTPValidationError" in str(responses.get("422")):  # nothing is validated by the framework
                 del responses["422"]
-            for response in responses.values():
-                response.setdefault("headers", {}).update(_headers("X-Request-Id"))
+            for status, response in responses.items():
+                tells = ("X-Request-Id", "Retry-After") if status == str(Overloaded.status) else ("X-Request-Id",)
+                response.setdefault("headers", {}).update(_headers(*tells))
     return document
 
 
@@ -110,8 +111,7 @@ def _error(status: int) -> Schema:
         "retryable": error.retryable,
         **_EXTRA.get(status, {}),
     }
-    shown: Schema = {"description": description, "content": {PROBLEM: {"schema": _PROBLEM_SCHEMA, "example": example}}}
-    return {**shown, "headers": _headers("Retry-After")} if status == Overloaded.status else shown
+    return {"description": description, "content": {PROBLEM: {"schema": _PROBLEM_SCHEMA, "example": example}}}
 
 
 def _headers(*names: str) -> Schema:
@@ -147,15 +147,16 @@ def _body() -> Schema:
     budget = {"type": "object", "additionalProperties": False, "properties": fields}
     picture = {"type": "string", "format": "byte"}
     one = {"type": "object", "additionalProperties": False, "properties": {"image_base64": picture}}
+    explain = {"type": "boolean"}
     inputs = {"type": "array", "minItems": 1, "items": {**one, "required": ["image_base64"]}}
     document = {
         "type": "object",
         "additionalProperties": False,
         "required": ["inputs"],
-        "properties": {"inputs": inputs, "budget": budget, "explain": {"type": "boolean"}},
+        "properties": {"inputs": inputs, "budget": budget, "explain": explain},
     }
     files = {"type": "array", "minItems": 1, "items": _BINARY["schema"]}
-    form = {"type": "object", "required": ["file"], "properties": {"file": files, **fields}}
+    form = {"type": "object", "required": ["file"], "properties": {"file": files, **fields, "explain": explain}}
     example = {"inputs": [{"image_base64": _PICTURE}], "budget": {"latency_ms": 1000}}
     content: Schema = dict.fromkeys(map(str, READABLE), _BINARY)
     content["multipart/form-data"] = {"schema": form}

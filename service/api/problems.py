@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -41,24 +42,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def problem(request: Request, *, status: int, slug: str, title: str, detail: str, **extra: Any) -> JSONResponse:
+def problem(
+    request: Request, *, status: int, slug: str, title: str, detail: str, extra: Mapping[str, Any] | None = None
+) -> JSONResponse:
     """A problem document; `extra` becomes members of its own."""
     body = {"type": f"urn:offramp:error:{slug}", "title": title, "status": status, "detail": detail}
     body["instance"] = request.url.path
-    return ProblemResponse({**extra, **body}, status)
+    return ProblemResponse({**(extra or {}), **body}, status)
 
 
 def of(request: Request, error: OfframpError) -> JSONResponse:
     """The problem that an error of ours stands for; a 503 says when to come back."""
-    extra = dict(error.extra)
+    extra = {**error.extra, "retryable": error.retryable}
     response = problem(
-        request,
-        status=error.status,
-        slug=error.slug,
-        title=error.title,
-        detail=error.detail,
-        retryable=error.retryable,
-        **extra,
+        request, status=error.status, slug=error.slug, title=error.title, detail=error.detail, extra=extra
     )
     if error.status == _UNAVAILABLE:
         response.headers["Retry-After"] = retry_after(extra.get("retry_after", _RETRY_AFTER_S))
