@@ -1,0 +1,154 @@
+"""Stages of a network as ONNX graphs, and proof that they compute what the network computes.
+
+Each graph takes and gives named tensors with a dynamic first axis "rows"; an exit's `logits` already contain what the
+earlier exits said (see `models.calibration.blend`), passed on as the state `mix<k>`.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.calibration.blend import blended
+from models.nets.fold import folded
+from models.nets.multi_exit import MultiExitNet, Stage
+
+OPSET = 18
+TOLERANCE = 1e-4
+Arrays = dict[str, NDArray[Any]]
+
+
+class ParityError(RuntimeError):
+    """An exported graph computes something else than the network."""
+
+
+@dataclass(frozen=True)
+class StagePorts:
+    """Names of a stage's graph inputs and outputs; `logits` stands last."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class ExportedStage(nn.Module):
+    """A stage with positional ports; blends its logits with those passed on by the stage before."""
+
+    def __init__(self, stage: Stage, place: int, *, blend: float, passes_on: bool) -> None:
+        """`place` counts from 0; `blend` weighs the earlier exits' mix; `passes_on` if stages follow."""
+        super().__init__()
+        self.stage, self.blend, self.passes_on = stage, blend, passes_on
+        mixed_in = (f"mix{place}",) if place else ()
+        kept = (*stage.outputs, f"mix{place + 1}") if passes_on else ()
+        self.ports = StagePorts((*stage.inputs, *mixed_in), (*kept, "logits"))
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Tensors in the order of `ports.inputs` to tensors in the order of `ports.outputs`."""
+        given = dict(zip(self.ports.inputs, tensors, strict=True))
+        mix = [tensor for name, tensor in given.items() if name.startswith("mix")]
+        made, own = self.stage({name: given[name] for name in self.stage.inputs})
+        assert own is not None, "only stages with an exit are exported"
+        logits = own + self.blend * mix[0] if mix else own
+        return (*made.values(), logits.clone(), logits) if self.passes_on else (logits,)
+
+
+def exported_stages(net: MultiExitNet, blend: Sequence[float]) -> list[ExportedStage]:
+    """The network's stages, norms folded, as they will be exported. `blend` has one weight an exit, the first unused."""
+    fused = folded(net)
+    assert isinstance(fused, MultiExitNet)
+    chain = fused.chain()
+    return [
+        ExportedStage(stage, place, blend=blend[place], passes_on=place + 1 < len(chain)).eval()
+        for place, stage in enumerate(chain)
+    ]
+
+
+@torch.no_grad()
+def write_stages(stages: Sequence[ExportedStage], image: Tensor, folder: Path) -> list[Path]:
+    """Write `<stage>.onnx` for each stage; `image` uint8 [2, h, w, 3] is walked through for the shapes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Tensor] = {"image": image}
+    files = []
+    for stage in stages:
+        file = folder / f"{stage.stage.name}.onnx"
+        inputs = tuple(state[name] for name in stage.ports.inputs)
+        _write(stage, inputs, file)
+        state |= dict(zip(stage.ports.outputs, stage(*inputs), strict=True))
+        files.append(file)
+    return files
+
+
+def _write(stage: ExportedStage, inputs: tuple[Tensor, ...], file: Path) -> None:
+    ports = stage.ports
+    with warnings.catch_warnings():
+        # The tracing exporter: ten times faster than the dynamo one and the graphs are smaller; torch is pinned.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            stage,
+            inputs,
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(ports.inputs),
+            output_names=list(ports.outputs),
+            dynamic_axes={name: {0: "rows"} for name in (*ports.inputs, *ports.outputs)},
+        )
+    onnx.checker.check_model(onnx.load(file), full_check=True)
+
+
+def session(file: Path, threads: int = 1) -> ort.InferenceSession:
+    """A CPU session of a graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+@torch.no_grad()
+def parity(
+    net: MultiExitNet, stages: Sequence[ExportedStage], files: Sequence[Path], images: NDArray[np.uint8]
+) -> dict[str, float]:
+    """Largest absolute difference from torch, by stage (fed torch's state) and over the `walk` (fed its own).
+
+    `images` uint8 [n, h, w, 3] are run in batches of 1, 2 and 7 rows. The walk's logits are compared with those of the
+    unfolded network, so that folding is checked as well.
+    """
+    graphs = [session(file) for file in files]
+    worst = dict.fromkeys([*(stage.stage.name for stage in stages), "walk"], 0.0)
+    for rows in (1, 2, 7):
+        expected = net.eval()(torch.from_numpy(images[:rows]))
+        mixed = blended([logits.numpy() for logits in expected], [stage.blend for stage in stages])
+        reference: Arrays = {"image": images[:rows]}
+        walked: Arrays = {"image": images[:rows]}
+        for place, (stage, graph) in enumerate(zip(stages, graphs, strict=True)):
+            made = stage(*(torch.from_numpy(reference[name]) for name in stage.ports.inputs))
+            torch_made = {name: t.numpy() for name, t in zip(stage.ports.outputs, made, strict=True)}
+            name = stage.stage.name
+            worst[name] = max(worst[name], _difference(torch_made, run(graph, reference)))
+            walked |= run(graph, walked)
+            worst["walk"] = max(worst["walk"], float(np.abs(walked["logits"] - mixed[place]).max()))
+            reference |= torch_made
+    return worst
+
+
+def require_parity(worst: Mapping[str, float]) -> None:
+    """Raise ParityError if a measured difference exceeds the tolerance."""
+    beyond = {name: difference for name, difference in worst.items() if not difference <= TOLERANCE}
+    if beyond:
+        raise ParityError(f"graphs differ from the network by more than {TOLERANCE}: {beyond}")
+
+
+def run(graph: ort.InferenceSession, state: Mapping[str, NDArray[Any]]) -> Arrays:
+    """One stage's graph on a state that holds its inputs; its outputs by name."""
+    made = graph.run(None, {port.name: state[port.name] for port in graph.get_inputs()})
+    return dict(zip((port.name for port in graph.get_outputs()), made, strict=True))
+
+
+def _difference(one: Arrays, other: Arrays) -> float:
+    return max(float(np.abs(one[name] - other[name]).max()) for name in one)

@@ -1,0 +1,1 @@
+"""Networks cut into stages, one module a family."""

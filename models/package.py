@@ -1,0 +1,99 @@
+"""Writing of a package: the manifest, its hashes, labels and calibration file, and a check that the server reads it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import yaml
+from numpy.typing import NDArray
+
+from models.macs import macs_per_row
+from service.package.load import Package, load
+from service.package.manifest import FILE, FORMAT
+from service.routing.base import build
+
+CALIBRATION = "calibration.npz"
+LABELS = "labels.txt"
+
+
+@dataclass(frozen=True)
+class Title:
+    """What the manifest says of the package as a whole."""
+
+    name: str
+    version: str
+    modality: str
+    task: str
+    family: str
+    router: str
+    description: str
+
+
+def stage_entries(files: Sequence[Path], glimpses: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Manifest entries of a chain of graphs, each with an exit; `glimpses` by graph input. MACs are counted here."""
+    names = [file.stem for file in files]
+    return [
+        _entry(file, f"exit{place + 1}", names[place + 1 : place + 2], glimpses) for place, file in enumerate(files)
+    ]
+
+
+def _entry(file: Path, exit_name: str, after: list[str], glimpses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    model = onnx.load(file)
+    inputs = [port.name for port in model.graph.input]
+    outputs = [port.name for port in model.graph.output]
+    return {
+        "name": file.stem,
+        "graph": file.name,
+        "sha256": digest(file),
+        "macs_per_row": macs_per_row(model),
+        "inputs": {name: dict(glimpses[name]) if name in glimpses else "state" for name in inputs},
+        "outputs": {name: "answer" if name == "logits" else "state" for name in outputs},
+        "exit": exit_name,
+        "next": after,
+    }
+
+
+def exit_macs(stages: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+    """MACs spent when each exit of a chain stands, int64 [K]."""
+    return np.cumsum([stage["macs_per_row"] for stage in stages], dtype=np.int64)
+
+
+def write(
+    folder: Path,
+    title: Title,
+    stages: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+) -> Package:
+    """Write everything but the graphs, which stand in `folder`; the package as the server reads it.
+
+    Raises:
+        PackageError: the server would refuse it.
+    """
+    (folder / LABELS).write_text("\n".join(labels) + "\n")
+    np.savez_compressed(folder / CALIBRATION, allow_pickle=False, **arrays)
+    general = {"format": FORMAT, "name": title.name, "version": title.version, "modality": title.modality}
+    content = general | {
+        "task": title.task,
+        "family": title.family,
+        "description": title.description,
+        "labels": LABELS,
+        "stages": [dict(stage) for stage in stages],
+        "router": {"name": title.router},
+        "calibration": {"file": CALIBRATION, "sha256": digest(folder / CALIBRATION)},
+        "provenance": dict(provenance),
+    }
+    (folder / FILE).write_text(yaml.safe_dump(content, sort_keys=False, width=110))
+    package = load(folder)
+    build(package)
+    return package
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

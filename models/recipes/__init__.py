@@ -1,0 +1,1 @@
+"""One module a shipped package; run it to make the package again."""
