@@ -64,6 +64,11 @@ class Tables:
             [_places(trade.outlook, rate) for trade, rate in zip(trades, self.rates, strict=True)], np.int64
         ).reshape(len(trades), len(MENU))
 
+    def to_exit(self, entry: Entry) -> float:
+        """Seconds to the next exit: what is left to run at the last price of the path."""
+        last = self.places[entry.model, LAST]
+        return float(self.flat[self.offset[entry.model] + last * self.width[entry.model] + entry.stage])
+
     def cheapest(self, entry: Entry) -> float:
         """Expected seconds of one walker's rest at the highest price that it may pay."""
         place = min(max(int(self.places[entry.model, LAST]), entry.floor), entry.ceiling)
@@ -103,8 +108,7 @@ class Market:
 
     def add(self, walker: Walker) -> None:
         """A walker begins to wait at its stage."""
-        number = self._numbers[walker.model]
-        self._book.add(walker, _entry(walker, number, self._trades[number].outlook))
+        self._book.add(walker, self._entry(walker))
 
     def remove(self, walker: Walker) -> None:
         """A walker no longer waits."""
@@ -129,15 +133,17 @@ class Market:
         somebody who is in time without it? 0 or less when there is room for it.
         """
         self._refresh(now)
-        number = self._numbers[walker.model]
-        entry = _entry(walker, number, self._trades[number].outlook)
-        work = self._tables.cheapest(entry) / self._lanes
-        return self._wants(now, busy_s).lateness_with(entry, work, entry.deadline - now - busy_s)
+        entry = self._entry(walker)
+        alone, work = self._tables.to_exit(entry) / self._lanes, self._tables.cheapest(entry) / self._lanes
+        return self._wants(now, busy_s).lateness_with(entry, alone - (entry.deadline - now - busy_s), work)
 
-    def seconds_alone(self, walker: Walker) -> float:
-        """Seconds of the walker's cheapest walk on an idle device."""
+    def seconds_to_exit(self, walker: Walker) -> float:
+        """Seconds to the walker's next exit on an idle device."""
+        return self._tables.to_exit(self._entry(walker))
+
+    def _entry(self, walker: Walker) -> Entry:
         number = self._numbers[walker.model]
-        return self._tables.cheapest(_entry(walker, number, self._trades[number].outlook))
+        return _entry(walker, number, self._trades[number].outlook)
 
     def _cheaper(self, wants: Wants) -> int:
         place = self._place
@@ -184,11 +190,13 @@ class Wants:
         """Leave out the deadlines that not even the highest price can save."""
         self._left = np.where(self._finish(LAST) <= self._left, self._left, math.inf)
 
-    def lateness_with(self, entry: Entry, work: float, left: float) -> float:
-        """See `Market.lateness`; `work` are the newcomer's own seconds and `left` those that it has."""
+    def lateness_with(self, entry: Entry, late_alone: float, work: float) -> float:
+        """See `Market.lateness`; alone the newcomer would reach an exit `late_alone` seconds after its deadline (negative:
+        before), and it takes `work` seconds from those behind it.
+        """
         finish = self._finish(LAST)
         place = int(np.searchsorted(self._urgency, entry.urgency, side="right"))
-        own = (finish[place - 1] if place else 0.0) + work - left
+        own = late_alone + (finish[place - 1] if place else 0.0)
         spare = (self._left - finish)[place:]
         harmed = spare[(spare >= 0) & (spare < work)]
         return float(max(own, work - harmed.min() if len(harmed) else own))

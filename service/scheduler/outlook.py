@@ -39,8 +39,12 @@ class Outlook:
         return cls(tuple(record.prices.tolist()), reach)
 
     def seconds(self, per_row: Sequence[float]) -> Seconds:
-        """Expected seconds from the start of a stage to the end of the walk, float64 [P, S]."""
-        return self.reach @ np.asarray(per_row, np.float64)
+        """Expected seconds from the start of a stage to the end of the walk, float64 [P, S].
+
+        They never rise with the price. The record's shares may: those few who still come to a stage at a high price are
+        the hard ones. But a given walker only ever stops sooner at a higher price.
+        """
+        return np.minimum.accumulate(self.reach @ np.asarray(per_row, np.float64), axis=0)
 
     def place(self, price: Price) -> int:
         """Index of the highest price of the path that is not above this one: its walks are no shorter."""
