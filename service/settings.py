@@ -25,7 +25,8 @@ _NOT_OURS = {"OFFRAMP_DATA"}
 
 
 def _paths(value: Any) -> Any:
-    return tuple(value.split(os.pathsep)) if isinstance(value, str) else value
+    """Folders from a text; an empty part names none, least of all the working directory."""
+    return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
 Positive = Annotated[int, Field(ge=1)]
@@ -34,7 +35,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """Units are in the names: `_ms` milliseconds, `_s` seconds, `_bytes` bytes; the rest are counts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
