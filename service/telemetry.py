@@ -104,7 +104,7 @@ class Metrics:
                 registry=r,
                 buckets=SLACK,
             ),
-            price=Gauge("offramp_compute_price", "Market price, expected correctness per GMAC.", registry=r),
+            price=Gauge("offramp_compute_price", "Market price, expected correctness per device second.", registry=r),
             refused=Counter("offramp_refused_total", "Inputs refused, by reason.", ["model", "reason"], registry=r),
             certificate=Gauge(
                 "offramp_certificate_valid", "1 while the default certificate holds.", ["model"], registry=r

@@ -18,19 +18,22 @@ from service.runtime.states import StatePool
 
 try:
     import onnxruntime as ort
-except ImportError as error:  # pragma: no cover - the base install, before an extra is chosen
-    raise SettingsError("ONNX Runtime is not installed: pip install 'offramp[cpu]' or 'offramp[gpu]'") from error
+except ImportError:  # the base install, before an extra is chosen; `check_install` says so
+    ort = None
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
 def check_install() -> None:
-    """Refuse to start with both ONNX Runtime distributions: their files overwrite each other and CUDA may vanish.
+    """Refuse to start without ONNX Runtime, or with both distributions of it: their files overwrite each other, and CUDA
+    may vanish.
 
     Raises:
-        SettingsError: both are installed.
+        SettingsError: none or both are installed.
     """
+    if ort is None:
+        raise SettingsError("ONNX Runtime is not installed: pip install 'offramp[cpu]' or 'offramp[gpu]'")
     found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(found) > 1:
         raise SettingsError(f"{' and '.join(found)} are both installed; uninstall both, then install one again")

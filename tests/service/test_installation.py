@@ -16,7 +16,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["models"]])
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["explain", "a-model", __file__]])
 def test_without_onnx_runtime_it_names_the_extras(command: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_ONNX_RUNTIME, *command],
