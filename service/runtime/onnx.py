@@ -26,8 +26,8 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
 def check_install() -> None:
-    """Refuse to start without ONNX Runtime, or with both distributions of it: their files overwrite each other, and CUDA
-    may vanish.
+    """Refuse to start without ONNX Runtime, or with both distributions: their files overwrite each other, and CUDA may
+    vanish.
 
     Raises:
         SettingsError: none or both are installed.

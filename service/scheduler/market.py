@@ -191,8 +191,8 @@ class Wants:
         self._left = np.where(self._finish(LAST) <= self._left, self._left, math.inf)
 
     def lateness_with(self, entry: Entry, late_alone: float, work: float) -> float:
-        """See `Market.lateness`; alone the newcomer would reach an exit `late_alone` seconds after its deadline (negative:
-        before), and it takes `work` seconds from those behind it.
+        """See `Market.lateness`; alone the newcomer would reach an exit `late_alone` seconds after its deadline
+        (negative: before), and it takes `work` seconds from those behind it.
         """
         finish = self._finish(LAST)
         place = int(np.searchsorted(self._urgency, entry.urgency, side="right"))
