@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration.gain_maps import GainMaps, fit_gain_maps
+from models.calibration.gain_maps import GainMaps, expected_correctness, fit_gain_maps
 from models.calibration.temperature import fit_temperature
 from models.calibration.walks import ExitAnswers, by_price, price_path
 from models.export import run, session
+from service.routing.early_exit import softmax
 
-BINS = 20
+BINS = 40
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def fit_router(logits: NDArray[np.float32], labels: NDArray[np.integer], exit_ma
     """Temperatures and gain maps from the router split: logits [K, n, classes], labels [n]."""
     temperature = np.array([fit_temperature(of_exit, labels) for of_exit in logits], np.float32)
     answers = ExitAnswers.of(logits, temperature, labels)
-    return Router(temperature, fit_gain_maps(answers.scores, answers.right, BINS), exit_macs)
+    correctness = expected_correctness(softmax(logits[-1] / temperature[-1]), answers.predictions)
+    return Router(temperature, fit_gain_maps(answers.scores, correctness, BINS), exit_macs)
 
 
 def calibration_arrays(router: Router, answers: ExitAnswers) -> dict[str, NDArray[Any]]:

@@ -60,7 +60,7 @@ class ExportedStage(nn.Module):
 
 
 def exported_stages(net: MultiExitNet, blend: Sequence[float]) -> list[ExportedStage]:
-    """The network's stages, norms folded, as they will be exported. `blend` has one weight an exit, the first unused."""
+    """The network's stages as they will be exported, norms folded. `blend` has one weight an exit, the first unused."""
     fused = folded(net)
     assert isinstance(fused, MultiExitNet)
     chain = fused.chain()
@@ -85,10 +85,33 @@ def write_stages(stages: Sequence[ExportedStage], image: Tensor, folder: Path) -
     return files
 
 
-def _write(stage: ExportedStage, inputs: tuple[Tensor, ...], file: Path) -> None:
+class LastAnswer(nn.Module):
+    """A whole network as one graph: `image` to the `logits` of its last exit."""
+
+    def __init__(self, net: MultiExitNet) -> None:
+        super().__init__()
+        self.net = net
+        self.ports = StagePorts(("image",), ("logits",))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 [rows, h, w, 3] to float32 [rows, classes]."""
+        answers: list[Tensor] = self.net(image)
+        return answers[-1]
+
+
+@torch.no_grad()
+def write_whole(net: MultiExitNet, image: Tensor, file: Path) -> Path:
+    """Write one graph from the image to the last exit, for comparison; not part of a package."""
+    fused = folded(net)
+    assert isinstance(fused, MultiExitNet)
+    _write(LastAnswer(fused), (image,), file)
+    return file
+
+
+def _write(stage: ExportedStage | LastAnswer, inputs: tuple[Tensor, ...], file: Path) -> None:
     ports = stage.ports
     with warnings.catch_warnings():
-        # The tracing exporter: ten times faster than the dynamo one and the graphs are smaller; torch is pinned.
+        # The tracing exporter: ten times faster than the dynamo one, and its graphs are as good; torch is pinned.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             stage,

@@ -1,7 +1,7 @@
 """Recycling of earlier heads: an exit answers with its own logits plus a share of what the exits before it said.
 
-A product of experts (Wolczyk et al., "Zero Time Waste", NeurIPS 2021; Jazbec et al., NeurIPS 2023). The mix is ten numbers
-of state; it makes an answer rarely worse than the one before it, which a client that streams answers would notice.
+A product of experts (Wolczyk et al., "Zero Time Waste", NeurIPS 2021; Jazbec et al., NeurIPS 2023). The mix is ten
+numbers of state.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,9 @@ from models.calibration.gain_maps import GainMaps
 from service.core import CHEAPEST, FULL
 from service.routing.early_exit import softmax, worth
 
+MENU = 100
+"""Prices on the path, at most."""
+
 
 @dataclass(frozen=True)
 class ExitAnswers:
@@ -69,14 +72,17 @@ class Walks:
 
 
 def price_path(maps: GainMaps, exit_macs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Full, 0, each value at which some score bin changes its mind, cheapest: every distinct policy of the maps once."""
+    """Full, 0, then values at which some score bin changes its mind, then cheapest: float64 [at most MENU].
+
+    Prices between two such values make the same walks, so nothing else needs a place on the menu.
+    """
     turning = np.unique(worth(maps.gain, exit_macs))
-    return np.concatenate([[FULL, 0.0], turning[turning > 0], [CHEAPEST]])
+    turning = turning[turning > 0]
+    kept = np.unique(np.linspace(0, len(turning) - 1, min(len(turning), MENU - 3)).round().astype(int))
+    return np.concatenate([[FULL, 0.0], turning[kept], [CHEAPEST]])
 
 
-def by_price(
-    answers: ExitAnswers, maps: GainMaps, exit_macs: NDArray[np.int64], prices: NDArray[np.float64]
-) -> Walks:
+def by_price(answers: ExitAnswers, maps: GainMaps, exit_macs: NDArray[np.int64], prices: NDArray[np.float64]) -> Walks:
     """The early-exit router's walks: go on where the best gain per GMAC is above the price."""
     value = worth(maps.gain, exit_macs)
     places = [

@@ -6,6 +6,7 @@ options: `simplejpeg` with the accurate DCT and the smooth chroma upsampling.
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +65,6 @@ def load(part: Part) -> ImageSet:
         labels = archive["labels"].astype(np.int64)
         classes = tuple(str(name) for name in archive["classes"])
     images = np.empty((len(labels), SIDE, SIDE, 3), np.uint8)
-    for row, (start, end) in enumerate(zip(offsets, offsets[1:], strict=False)):
+    for row, (start, end) in enumerate(pairwise(offsets)):
         images[row] = decode(joined[start:end])
     return ImageSet(images, labels, classes)

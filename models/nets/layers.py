@@ -12,7 +12,7 @@ STD = (0.2470, 0.2435, 0.2616)
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm with a bias and no scale: the next convolution can scale, and a positive factor folds through a max."""
+    """Batch norm with a bias and no scale: the next layer can scale, and a positive factor folds through a max."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, momentum=0.1)

@@ -10,7 +10,6 @@ Shapes below: b rows; maps are [b, channels, height, width].
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from models.nets.layers import ConvUnit, Fuse, Head, Residual, Stem

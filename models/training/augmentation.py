@@ -20,7 +20,9 @@ class Augmentation:
         edge = (self.shift, self.shift)
         return np.pad(images, ((0, 0), edge, edge, (0, 0)), mode="reflect")
 
-    def draw(self, padded: Images, rows: NDArray[np.int64], flips: NDArray[np.bool_], rng: np.random.Generator) -> Images:
+    def draw(
+        self, padded: Images, rows: NDArray[np.int64], flips: NDArray[np.bool_], rng: np.random.Generator
+    ) -> Images:
         """Augmented copies [len(rows), h, w, 3] of the given rows of a padded set; `flips` says which are mirrored."""
         side = padded.shape[1] - 2 * self.shift
         span = np.arange(side)

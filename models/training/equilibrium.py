@@ -1,7 +1,7 @@
 """Gradient equilibrium (Li et al., "Improved Techniques for Training Adaptive Deep Networks", ICCV 2019).
 
-Exit i of K (from 0) shares its stage with the K-i-1 exits behind it. Unscaled, a stage would sum the gradients of all of
-them, so early stages see the largest and noisiest; scaled, each stage sees a mean over the exits that it serves.
+Exit i of K (from 0) shares its stage with the K-i-1 exits behind it. Unscaled, a stage would sum the gradients of all
+of them, so early stages see the largest and noisiest; scaled, each sees a mean over the exits that it serves.
 """
 
 from typing import Any

@@ -12,7 +12,7 @@ class ExitLoss:
     """Sum over the exits of cross-entropy (with `smoothing`) and `distillation` x T^2 x KL(teacher || exit).
 
     Teacher: the mean of the last exit's logits and of all exits' logits, detached: the ensemble of the exits errs less
-    often than the last one alone (self-distillation: Phuong & Lampert, ICCV 2019). The last exit learns from labels only.
+    often than the last one alone (self-distillation: Phuong & Lampert, ICCV 2019). The last exit learns from labels.
     """
 
     smoothing: float = 0.0

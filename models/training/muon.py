@@ -1,7 +1,7 @@
 """Muon: momentum made orthogonal (Jordan et al. 2024, kellerjordan.github.io/posts/muon), for convolution kernels.
 
-Weights are kept at a fixed norm, as in airbench94_muon: batch norm makes their scale free, and the learning rate then is
-the angle by which a step turns them; no weight decay is needed.
+Weights are kept at a fixed norm, as in airbench94_muon: batch norm makes their scale free, and the learning rate then
+is the angle by which a step turns them; no weight decay is needed.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,8 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    turned: Tensor = (x.T if tall else x).to(matrix.dtype)
+    return turned
 
 
 class Muon(torch.optim.Optimizer):

@@ -1,0 +1,126 @@
+"""The model card of a package: README.md with what was measured, on what, and where it fails."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.findings import Findings, Operating, Share
+
+SHOWN_SHARES = (0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.16)
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a card says in words; `failing` describes the failing case."""
+
+    title: str
+    intro: str
+    data: str
+    training: str
+    limits: str
+    failing: str
+
+
+def write_card(findings: Findings, text: Text, folder: Path) -> None:
+    """Write README.md; the pictures `curve.png` and `failing_case.png` stand beside it."""
+    sections = [
+        f"# {text.title}\n\n{text.intro}",
+        f"![accuracy against compute](curve.png)\n\n{_summary(findings)}",
+        f"## Exits, each forced for every image (anytime)\n{exit_table(findings)}",
+        f"## By price\n{price_table(findings)}",
+        f"## Against baselines at equal compute\n{baseline_table(findings)}",
+        f"## Data\n{text.data}",
+        f"## Training\n{text.training}",
+        f"## Limits\n{text.limits}",
+        f"## A failing case\n![the image](failing_case.png)\n\n{text.failing}",
+    ]
+    (folder / "README.md").write_text("\n\n".join(section.rstrip() for section in sections) + "\n")
+
+
+def exit_table(findings: Findings) -> str:
+    """Accuracy and calibration of each exit."""
+    rows = [
+        [
+            exit_.name,
+            f"{exit_.macs / 1e6:.1f}",
+            f"{exit_.macs / findings.full_macs:.3f}",
+            percent(exit_.accuracy),
+            f"{exit_.calibration_error * 100:.1f}",
+            "" if exit_ is findings.exits[-1] else f"{exit_.auroc:.3f}",
+        ]
+        for exit_ in findings.exits
+    ]
+    head = [
+        "exit",
+        "MMACs",
+        "of full",
+        "accuracy % (95 %)",
+        "ECE %",
+        'AUROC of 1 - score for "wrong here, right later"',
+    ]
+    return table(head, rows)
+
+
+def price_table(findings: Findings) -> str:
+    """Some prices of the path, full and default among them."""
+    full, default = findings.prices[0], findings.prices[findings.default]
+    chosen = [full, default, *(_nearest(findings, share) for share in SHOWN_SHARES), findings.prices[-1]]
+    rows = [_price_row(findings, point) for point in sorted(dict.fromkeys(chosen), key=lambda p: p.setting)]
+    return table(["price per GMAC", "mean MMACs", "of full", "accuracy %", "agreement %", "leave at each exit %"], rows)
+
+
+def baseline_table(findings: Findings) -> str:
+    """This package, one common threshold and the static nets at the static nets' cost."""
+    rows = [
+        [
+            f"{net.name}: {net.macs / 1e6:.1f}",
+            percent(net.accuracy),
+            f"{findings.at_macs(findings.prices, net.macs) * 100:.2f}",
+            f"{findings.at_macs(findings.thresholds, net.macs) * 100:.2f}",
+        ]
+        for net in sorted(findings.statics, key=lambda net: net.macs)
+    ]
+    return table(["static net: MMACs", "its accuracy % (95 %)", "by price %", "by one threshold %"], rows)
+
+
+def percent(share: Share) -> str:
+    """`90.12 (89.3 to 90.9)`."""
+    low, high = share.interval
+    return f"{share.value * 100:.2f} ({low * 100:.1f} to {high * 100:.1f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    line: Callable[[Sequence[str]], str] = lambda cells: f"| {' | '.join(cells)} |"  # noqa: E731
+    return "\n".join([line(head), line(["---"] * len(head)), *(line(row) for row in rows)])
+
+
+def _summary(findings: Findings) -> str:
+    last, first, default = findings.exits[-1], findings.exits[0], findings.prices[findings.default]
+    full = findings.full_macs
+    return (
+        f"On {last.accuracy.n} images of devtest the full network ({full / 1e6:.1f} MMACs) is right for "
+        f"{last.accuracy.value:.2%}, the first exit\n"
+        f"for {first.accuracy.value:.2%} at {first.macs / full:.1%} of the compute. At the default budget (the highest "
+        "price certified for agreement >= 0.99)\n"
+        f"a walk costs {default.mean_macs / full:.1%} of the full network on average, is right for "
+        f"{default.accuracy.value:.2%} and agrees with the full network on {default.agreement.value:.2%}."
+    )
+
+
+def _nearest(findings: Findings, share: float) -> Operating:
+    return min(findings.prices, key=lambda point: abs(point.mean_macs / findings.full_macs - share))
+
+
+def _price_row(findings: Findings, point: Operating) -> list[str]:
+    name = "full" if point is findings.prices[0] else f"{point.setting:.3g}"
+    if point is findings.prices[findings.default]:
+        name += " (default)"
+    return [
+        name,
+        f"{point.mean_macs / 1e6:.1f}",
+        f"{point.mean_macs / findings.full_macs:.3f}",
+        percent(point.accuracy),
+        f"{point.agreement.value * 100:.2f}",
+        " / ".join(f"{share * 100:.0f}" for share in point.exit_shares),
+    ]
