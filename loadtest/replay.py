@@ -55,7 +55,7 @@ def measure(package: Package, shape: str, factor: float, *, requests: int, seed:
     last = traces.exits - 1
     return Point(
         load=factor,
-        bound=clairvoyant_share(traces, factor),
+        bound=clairvoyant_share(traces, samples, factor),
         offramp=ours.share_useful,
         full=serve_static(traces, device, sent, one_exit(traces, last), cut_short=False).share_useful,
         # Hindsight: at each load the static setting that turns out best.

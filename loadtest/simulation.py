@@ -159,15 +159,14 @@ def serve_static(traces: Traces, device: Device, load: Load, exits: Exits, *, cu
     return tally
 
 
-def clairvoyant_share(traces: Traces, load: float) -> float:
-    """Upper bound on the useful share at a load (in capacities of the full network), for any policy whatever.
+def clairvoyant_share(traces: Traces, samples: NDArray[np.int64], load: float) -> float:
+    """Upper bound on the useful share of these requests at a load (in capacities of the full network), for any policy.
 
     A fluid: it knows for each sample the cheapest exit that is right and spends nothing on samples that no exit gets
     right; it serves the cheapest first and splits requests at will; no deadline, order or burst ever hinders it.
     """
     until = np.cumsum(traces.macs)
-    solvable = traces.right.any(axis=1)
-    cheapest = np.sort(until[traces.right.argmax(axis=1)][solvable])
-    spent = np.cumsum(cheapest) / traces.size * load / until[-1]
-    served = int(np.searchsorted(spent, 1.0, side="right"))
-    return served / traces.size
+    solvable = traces.right[samples].any(axis=1)
+    cheapest = np.sort(until[traces.right[samples].argmax(axis=1)][solvable])
+    spent = np.cumsum(cheapest) / len(samples) * load / until[-1]
+    return int(np.searchsorted(spent, 1.0, side="right")) / len(samples)

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from service.core import CHEAPEST, FULL, NEUTRAL, Budget, Deadline, Price, Terms
 from service.errors import ImpossibleBudget
-from service.package.curves import Certificate, Curve
+from service.package.curves import Certificate
 from service.package.graph import StageGraph
 
 _MIDDLE = 3
 """The default urgency of RFC 9218."""
 
 
-def admit(budget: Budget, curve: Curve, graph: StageGraph, *, arrived_at: float, default_deadline_s: float) -> Terms:
+class Promises(Protocol):
+    """The certificates that stand now: the auditor's."""
+
+    def in_force(self, kind: str, target: float, confidence: float) -> Certificate:
+        """The certificate of a target, or a safer one while it is suspended; raises ImpossibleBudget."""
+
+    @property
+    def default(self) -> Certificate:
+        """What requests without a budget are served under."""
+
+
+def admit(
+    budget: Budget, promises: Promises, graph: StageGraph, *, arrived_at: float, default_deadline_s: float
+) -> Terms:
     """Terms of a walk: the interval of prices and the hard limits that the budget stands for.
 
     Raises:
         ImpossibleBudget: a target that can't be certified, or a compute limit below the cheapest exit.
     """
-    certificate = _certificate(budget, curve)
+    certificate = _certificate(budget, promises)
     patience = default_deadline_s if budget.latency_ms is None else budget.latency_ms / 1e3
-    floor = certificate.price if certificate else _floor(budget, curve)
+    floor = certificate.price if certificate else _floor(budget, promises)
     return Terms(
         floor=floor,
         ceiling=floor if certificate else CHEAPEST,
@@ -43,22 +57,22 @@ def urgency(arrived_at: float, patience_s: float, priority: int) -> float:
     return arrived_at + patience_s * math.exp2(priority - _MIDDLE)
 
 
-def _certificate(budget: Budget, curve: Curve) -> Certificate | None:
+def _certificate(budget: Budget, promises: Promises) -> Certificate | None:
     """The certificate that binds: of several targets, the one that costs most also keeps the others."""
-    issued = [curve.certify(kind, target, budget.confidence) for kind, target in budget.quality.items()]
+    issued = [promises.in_force(kind, target, budget.confidence) for kind, target in budget.quality.items()]
     return min(issued, key=lambda certificate: certificate.price, default=None)
 
 
-def _floor(budget: Budget, curve: Curve) -> Price:
+def _floor(budget: Budget, promises: Promises) -> Price:
     if budget.latency_ms is not None:
         return NEUTRAL
-    return FULL if budget.compute_mmacs is not None else curve.default.price
+    return FULL if budget.compute_mmacs is not None else promises.default.price
 
 
 def _max_macs(budget: Budget, graph: StageGraph) -> int:
     if budget.compute_mmacs is None:
         return graph.full_macs
-    allowed = math.floor(budget.compute_mmacs * 1e6)
+    allowed = math.floor(min(budget.compute_mmacs * 1e6, graph.full_macs))
     cheapest = round(graph.to_next_exit(graph.macs)[0])
     if allowed < cheapest:
         raise ImpossibleBudget(
@@ -67,4 +81,4 @@ def _max_macs(budget: Budget, graph: StageGraph) -> int:
             asked=budget.compute_mmacs,
             best=cheapest / 1e6,
         )
-    return min(allowed, graph.full_macs)
+    return allowed

@@ -203,6 +203,19 @@ class Audit:
     closed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An exit that a watched walker just passed: its answer so far, and what that had cost by then."""
+
+    standing: Standing
+    macs: int
+    device_s: float
+    stages: tuple[str, ...]
+
+
+Watcher = Callable[[Reached], None]
+"""Whoever follows a walk exit by exit. Called by lane threads: it must return at once and never raise."""
+
 Listener = Callable[["Walker", Outcome], None]
 """Whoever waits for a walker. Called once a walker, by lane threads: it must return at once and never raise."""
 
@@ -216,6 +229,7 @@ class Walker:
     arrived_at: float
     glimpses: dict[str, NDArray[Any]]
     listener: Listener
+    watcher: Watcher | None = None
     slot: int = -1
     """Its row in the state pool; -1 once its shadow has it."""
     stage: int = 0

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from service.admission import admit
 from service.answer import Answer
-from service.core import Budget, OnMiss, Outcome, Terms, Walker
-from service.errors import DeadlinePassed, NotReady, OfframpError, Overloaded, PackageError, UnknownModel
+from service.core import Budget, OnMiss, Outcome, Terms, Walker, Watcher
+from service.errors import Cancelled, DeadlinePassed, NotReady, OfframpError, Overloaded, PackageError, UnknownModel
 from service.executor import Executor
 from service.media.source import Source
 from service.model import Model, find, prepare
@@ -30,12 +31,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One input: how to open it (in a decode thread), and what is wanted of it."""
+    """One input: how to open it (in a decode thread), what is wanted of it, and who follows it exit by exit."""
 
     open: Callable[[], Source]
     budget: Budget
     arrived_at: float
     explain: bool = False
+    watcher: Watcher | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A walk that came to an answer. It counts as answered only when every input of its request has one."""
+
+    walker: Walker
+    outcome: Outcome
+    answer: Answer
 
 
 @dataclass
@@ -87,12 +98,12 @@ class Engine:
             NotReady: still starting, or the model failed to load (with the reason).
             UnknownModel: no package of that name.
         """
-        if name in self.failed:
+        if name in self.failed and name not in self.models:
             raise NotReady(f"model {name!r} failed to load: {self.failed[name]}")
         if not self.ready:
             raise NotReady("the server is starting or stopping")
         if name not in self.models:
-            raise UnknownModel(f"no model {name!r}; there are {sorted(self.models)}", models=sorted(self.models))
+            raise UnknownModel(f"no model {name[:100]!r}; there are {sorted(self.models)}", models=sorted(self.models))
         return self.models[name]
 
     def default(self, modality: str) -> Model:
@@ -114,20 +125,28 @@ class Engine:
             OfframpError: the first error of any sample; the others' walks are then cancelled.
         """
         walks = [self._walk(model, sample, self._admit(model, sample)) for sample in samples]
-        if len(walks) == 1:
-            return [await walks[0]]
+        walked = [await walks[0]] if len(walks) == 1 else await self._together(walks)
+        for one in walked:
+            model.telemetry.answered(one.walker, one.outcome, seconds=one.answer.seconds, budgets=one.answer.kept)
+        return [one.answer for one in walked]
+
+    async def _together(self, walks: Sequence[Coroutine[Any, Any, Walked]]) -> list[Walked]:
+        """All or nothing: the first error ends the others, and answers that are there already go to nobody."""
         tasks = [asyncio.ensure_future(walk) for walk in walks]
         try:
             return await asyncio.gather(*tasks)
-        finally:
+        except BaseException:
             for task in tasks:
+                if task.done() and not task.cancelled() and task.exception() is None:
+                    self._unheard(task.result().walker)
                 task.cancel()
+            raise
 
     def _admit(self, model: Model, sample: Sample) -> Terms:
         try:
             return admit(
                 sample.budget,
-                model.curve,
+                model.auditor,
                 model.package.graph,
                 arrived_at=sample.arrived_at,
                 default_deadline_s=self.settings.default_deadline_ms / 1e3,
@@ -136,18 +155,22 @@ class Engine:
             model.telemetry.refused(error.slug)
             raise
 
-    async def _walk(self, model: Model, sample: Sample, terms: Terms) -> Answer:
+    async def _walk(self, model: Model, sample: Sample, terms: Terms) -> Walked:
         walker = Walker(model.name, terms, sample.arrived_at, {}, _nobody, trace=[] if sample.explain else None)
+        walker.watcher = sample.watcher
         self._let_in(model, walker)
+        walker.audit = model.auditor.draw()
         try:
             await self._decode(model, sample, walker)
         except BaseException as error:
             self._executor.withdraw(walker)
             model.pool.give_back(walker.slot)
+            if walker.audit:
+                model.auditor.close(walker.audit)
             model.telemetry.dropped(error)
             raise
         outcome = await self._finish(walker)
-        return self._conclude(model, sample, walker, outcome)
+        return Walked(walker, outcome, self._conclude(model, sample, walker, outcome))
 
     def _let_in(self, model: Model, walker: Walker) -> None:
         """A slot for the walker's state and a place in the queue's time, both before anything is decoded."""
@@ -157,7 +180,7 @@ class Engine:
                 raise Overloaded(f"{self.settings.max_in_flight} walkers are in flight", retry_after=1.0)
             walker.slot = slot
             self._executor.admit(walker)
-        except OfframpError as error:
+        except Exception as error:
             if slot is not None:
                 model.pool.give_back(slot)
             model.telemetry.dropped(error)
@@ -183,7 +206,7 @@ class Engine:
         ended: asyncio.Future[Outcome] = loop.create_future()
 
         def listen(_: Walker, outcome: Outcome) -> None:
-            loop.call_soon_threadsafe(_resolve, ended, outcome)
+            loop.call_soon_threadsafe(self._hear, ended, walker, outcome)
 
         walker.listener = listen
         self._executor.submit(walker)
@@ -191,7 +214,20 @@ class Engine:
             return await ended
         except asyncio.CancelledError:
             self._executor.cancel(walker)
+            if ended.done() and not ended.cancelled() and ended.result().error is None:
+                self._unheard(walker)
             raise
+
+    def _hear(self, ended: asyncio.Future[Outcome], walker: Walker, outcome: Outcome) -> None:
+        if not ended.done():
+            ended.set_result(outcome)
+        elif outcome.error is None:
+            self._unheard(walker)
+
+    def _unheard(self, walker: Walker) -> None:
+        """A walk came to an answer that nobody takes: its client left in that moment, or a sibling failed."""
+        error = Cancelled("nobody takes the answer")
+        self.models[walker.model].telemetry.dropped(error, walker.ledger.macs)
 
     def _conclude(self, model: Model, sample: Sample, walker: Walker, outcome: Outcome) -> Answer:
         if outcome.error is not None:
@@ -201,7 +237,6 @@ class Engine:
             late = DeadlinePassed("the answer was ready only after the deadline")
             model.telemetry.dropped(late, walker.ledger.macs)
             raise late
-        model.telemetry.answered(walker, outcome, seconds=answer.seconds, budgets=answer.kept)
         return answer
 
     def _count_batch(self, batch: Batch, seconds: float) -> None:
@@ -210,9 +245,15 @@ class Engine:
     def _deliver(self, ended: Ended) -> None:
         """Called by lanes: free the walker's slot, book its ledger, tell whoever waits."""
         walker, model = ended.walker, self.models[ended.walker.model]
-        model.pool.give_back(walker.slot)
+        followed = walker.slot < 0
+        if followed:
+            model.pool.park()
+        else:
+            model.pool.give_back(walker.slot, parked=walker.shadow)
         model.telemetry.ended(walker, ended.outcome)
         walker.listener(walker, ended.outcome)
+        if walker.audit and not followed:
+            model.auditor.close(walker.audit)
 
     def _load(self, path: Path) -> None:
         try:
@@ -233,11 +274,6 @@ def _stage_table(model: Model) -> str:
     graph, times = model.course.graph, model.course.times
     stages = zip(graph.names, graph.macs, times, strict=True)
     return ", ".join(f"{name} {macs / 1e6:.1f} MMACs {time.seconds(1) * 1e3:.2f} ms" for name, macs, time in stages)
-
-
-def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not future.done():
-        future.set_result(outcome)
 
 
 def _nobody(_: Walker, __: Outcome) -> None:

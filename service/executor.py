@@ -40,12 +40,16 @@ class Executor:
     ) -> None:
         self._conductor, self._routers = conductor, routers
         self._on_batch, self._on_ended = on_batch, on_ended
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._earlier = threading.Condition(lock)
+        self._awaited = 0.0
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._lane, args=(runner,), name=f"lane-{number}", daemon=True)
             for number, runner in enumerate(runners)
         ]
+        self._threads.append(threading.Thread(target=self._keep_time, name="timekeeper", daemon=True))
 
     def start(self) -> None:
         """Start the lanes."""
@@ -53,10 +57,14 @@ class Executor:
             thread.start()
 
     def stop(self, patience_s: float) -> None:
-        """Finish what waits, then end the lanes; give up waiting after `patience_s`."""
+        """Finish what waits, but not shadows, then end the lanes; give up waiting after `patience_s`."""
         with self._changed:
             self._stopping = True
+            self._conductor.dismiss(time.monotonic())
+            ended = self._conductor.take_ended()
             self._changed.notify_all()
+            self._earlier.notify_all()
+        self._tell(ended)
         deadline = time.monotonic() + patience_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -76,6 +84,7 @@ class Executor:
         with self._changed:
             self._conductor.submit(walker, time.monotonic())
             self._changed.notify()
+            self._set_clock()
 
     def cancel(self, walker: Walker) -> None:
         """Its client has gone: it ends now if it waits, or with the stage that it is in."""
@@ -90,10 +99,13 @@ class Executor:
             with self._changed:
                 now = time.monotonic()
                 settle(now)
-                ended = self._conductor.take_ended()
+                reached, ended = self._conductor.take_reached(), self._conductor.take_ended()
+                self._set_clock()
                 # This lane takes one batch itself; another may be there for a lane that sleeps.
                 if len(self._conductor.queues) > 1:
                     self._changed.notify()
+            for watcher, passed in reached:
+                watcher(passed)
             self._on_batch(batch, now - batch.started_at)
             self._tell(ended)
 
@@ -106,10 +118,27 @@ class Executor:
                 ended = self._conductor.take_ended()
                 stopping = self._stopping
                 if batch is None and not ended and not stopping:
-                    self._changed.wait(min(_IDLE_S, max(0.0, self._conductor.next_expiry() - now)))
+                    self._changed.wait(_IDLE_S)
             self._tell(ended)
             if batch is not None or stopping:
                 return batch
+
+    def _keep_time(self) -> None:
+        """Let those go whose time is up, also while every lane is busy with a long stage."""
+        while not self._stopping:
+            with self._changed:
+                now = time.monotonic()
+                self._conductor.expire(now)
+                ended = self._conductor.take_ended()
+                if not ended and not self._stopping:
+                    self._awaited = min(self._conductor.next_expiry(), now + _IDLE_S)
+                    self._earlier.wait(max(0.0, self._awaited - now))
+            self._tell(ended)
+
+    def _set_clock(self) -> None:
+        """Wake the timekeeper if somebody's time is up sooner than it thinks."""
+        if self._conductor.next_expiry() < self._awaited:
+            self._earlier.notify()
 
     def _run(self, runner: Runner, batch: Batch) -> Callable[[float], None]:
         """Run and route a batch; returns what to do with it at the conductor, given the time."""

@@ -10,8 +10,10 @@ from time import perf_counter
 
 import numpy as np
 
+from service.auditor import Auditor, Sampling
 from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
 from service.errors import PackageError
+from service.monitor.monitor import Monitor
 from service.package.curves import Curve
 from service.package.load import Package, load
 from service.package.manifest import FILE
@@ -38,6 +40,7 @@ class Model:
     lanes: Sequence[ModelSessions]
     course: Course
     telemetry: ModelTelemetry
+    auditor: Auditor
 
     @property
     def name(self) -> str:
@@ -69,7 +72,7 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
     """
     package = load(path)
     curve = Curve(package.record, package.graph.full_macs, package.digest, PROVIDERS[settings.device])
-    pool = StatePool(settings.max_in_flight, state_shapes(package))
+    pool = StatePool(settings.max_in_flight, state_shapes(package), spare=settings.max_shadows)
     lanes = [
         ModelSessions(
             package,
@@ -82,17 +85,24 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
     ]
     router = build(package)
     times = profile(package, lanes, router)
-    model = Model(
+    telemetry = ModelTelemetry(metrics, package.name, package.graph)
+    return Model(
         package=package,
         curve=curve,
         router=router,
         pool=pool,
         lanes=lanes,
         course=Course.of(package.graph, times, package.record),
-        telemetry=ModelTelemetry(metrics, package.name, package.graph),
+        telemetry=telemetry,
+        auditor=_auditor(package, curve, telemetry, settings),
     )
-    model.telemetry.certificate.set(1.0)
-    return model
+
+
+def _auditor(package: Package, curve: Curve, telemetry: ModelTelemetry, settings: Settings) -> Auditor:
+    """Only on a chain does a walk at the full price pass all the exits at which a walk at any other might end."""
+    chain = all(len(after) <= 1 for after in package.graph.after)
+    sampling = Sampling(settings.shadow_share if chain else 0.0, settings.max_shadows)
+    return Auditor(package.name, Monitor(curve, alpha=settings.alarm_alpha), telemetry, sampling)
 
 
 def profile(package: Package, lanes: Sequence[ModelSessions], router: Router) -> list[StageTimes]:

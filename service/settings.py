@@ -49,6 +49,15 @@ class Settings(BaseModel):
     lane_threads: Positive = Field(1, description="ONNX Runtime threads within a lane")
     max_batch_rows: int = Field(32, ge=1, le=1024, description="most rows of one stage batch; buffers are this large")
     max_in_flight: int = Field(1024, ge=1, le=65536, description="most walkers of one model at a time")
+    shadow_share: float = Field(
+        0.01, ge=0, le=1, description="share of walks that are audited: finished on idle compute once they are answered"
+    )
+    max_shadows: int = Field(
+        32, ge=0, le=4096, description="most audits of one model at a time; their slots come on top of the walkers'"
+    )
+    alarm_alpha: float = Field(
+        0.01, gt=0, lt=1, description="probability that a certificate which holds is ever suspended by chance"
+    )
     decode_threads: Positive = Field(default_factory=cores.available, description="threads that decode inputs")
     default_deadline_ms: float = Field(10_000.0, gt=0, description="deadline of requests that name none")
     max_body_bytes: Positive = Field(20 * 2**20, description="largest request body")

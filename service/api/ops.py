@@ -22,9 +22,9 @@ router = APIRouter(tags=["operations"])
 async def models(request: Request) -> JSONResponse:
     """Every package found, ready or failed."""
     engine: Engine = request.app.state.engine
-    state = "ready" if engine.ready else "loading"
-    ready = [{**render.line(model), "state": state} for _, model in sorted(engine.models.items())]
-    return JSONResponse({"models": ready + [render.failed(*one) for one in sorted(engine.failed.items())]})
+    loading: dict[str, str] = {} if engine.ready else {"state": "loading"}
+    loaded = [render.line(model) | loading for _, model in sorted(engine.models.items())]
+    return JSONResponse({"models": loaded + [render.failed(*one) for one in sorted(engine.failed.items())]})
 
 
 @router.get("/v1/models/{model}", response_model=ModelShape, responses=errors(404, 503))

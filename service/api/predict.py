@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from service.answer import Answer
-from service.api import bodies, budgets, render
+from service.api import bodies, budgets, render, stream
 from service.api.bodies import Body, Input
 from service.api.openapi import PREDICT
 from service.core import Budget
@@ -43,7 +43,7 @@ class Asked:
 
 
 @router.post("/v1/models/{model}/predict", summary="Predict with one model", **PREDICT)
-async def predict(request: Request, model: str) -> JSONResponse:
+async def predict(request: Request, model: str) -> Response:
     """Send an input to a model; the budget may be in the query, in `Offramp-*` headers, in form fields or in JSON."""
     engine: Engine = request.app.state.engine
     chosen = engine.model(model)
@@ -56,7 +56,7 @@ async def predict(request: Request, model: str) -> JSONResponse:
 
 
 @router.post("/v1/predict", summary="Predict with the default model of the input's modality", **PREDICT)
-async def predict_default(request: Request) -> JSONResponse:
+async def predict_default(request: Request) -> Response:
     """As with one model; the model is the first that reads what the body is."""
     engine: Engine = request.app.state.engine
     asked = await _read(request, engine.settings)
@@ -71,8 +71,12 @@ async def _read(request: Request, settings: Settings) -> Asked:
     return Asked(body, budget, explain or body.explain)
 
 
-async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) -> JSONResponse:
+async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) -> Response:
     samples = asked.samples(model, engine.settings)
+    if stream.wanted(request):
+        if len(samples) > 1:
+            raise Malformed("a stream follows one input; send several inputs as several requests")
+        return await _unless_gone(request, stream.respond(request, engine, model, samples[0]))
     answers = await _unless_gone(request, engine.predict(model, samples))
     shown = [render.answer(answer) for answer in answers]
     content = shown[0] if len(shown) == 1 else {"answers": shown}

@@ -51,14 +51,17 @@ def problem(
     return ProblemResponse({**(extra or {}), **body}, status)
 
 
+def document(request: Request, error: OfframpError) -> dict[str, Any]:
+    """The members of the problem that an error of ours stands for."""
+    names = {"title": error.title, "status": error.status, "detail": error.detail, "retryable": error.retryable}
+    return {**error.extra, "type": f"urn:offramp:error:{error.slug}", **names, "instance": request.url.path}
+
+
 def of(request: Request, error: OfframpError) -> JSONResponse:
-    """The problem that an error of ours stands for; a 503 says when to come back."""
-    extra = {**error.extra, "retryable": error.retryable}
-    response = problem(
-        request, status=error.status, slug=error.slug, title=error.title, detail=error.detail, extra=extra
-    )
+    """An error of ours as a response; a 503 says when to come back."""
+    response = ProblemResponse(document(request, error), error.status)
     if error.status == _UNAVAILABLE:
-        response.headers["Retry-After"] = retry_after(extra.get("retry_after", _RETRY_AFTER_S))
+        response.headers["Retry-After"] = retry_after(error.extra.get("retry_after", _RETRY_AFTER_S))
     return response
 
 

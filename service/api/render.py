@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from service.answer import Answer
-from service.core import Price, Standing, Step
+from service.core import Price, Reached, Standing, Step
 from service.model import Model
 from service.package.curves import Certificate, CurvePoint
+from service.package.load import Package
 
 _TOP = 5
 
@@ -49,6 +50,20 @@ def answer(given: Answer) -> dict[str, Any]:
     return shown
 
 
+def reached(passed: Reached, package: Package) -> dict[str, Any]:
+    """An exit that a walk has passed: the answer so far, and what it had cost by then."""
+    return {
+        "exit": passed.standing.exit,
+        "output": _classification(passed.standing, package.labels),
+        "compute": {
+            "mmacs": passed.macs / 1e6,
+            "fraction_of_full": passed.macs / package.graph.full_macs,
+            "device_ms": _ms(passed.device_s),
+            "stages": list(passed.stages),
+        },
+    }
+
+
 def timing(given: Answer) -> dict[str, float]:
     """Where an answer's time went, in ms."""
     ledger = given.ledger
@@ -79,7 +94,7 @@ def model(served: Model) -> dict[str, Any]:
             }
             for stage, times in zip(manifest.stages, served.course.times, strict=True)
         ],
-        "default": certificate(served.curve.default),
+        "default": _default(served),
         "curve": [_point(point) for point in served.curve.points],
         "package": served.package.digest,
     }
@@ -89,13 +104,25 @@ def line(served: Model) -> dict[str, Any]:
     """A model as the list shows it."""
     manifest = served.package.manifest
     shown = {name: getattr(manifest, name) for name in ("name", "version", "modality", "task", "family")}
-    return {**shown, "state": "ready", "reason": None}
+    trouble = served.auditor.trouble
+    return {**shown, "state": "degraded" if trouble else "ready", "reason": trouble}
 
 
 def failed(name: str, reason: str) -> dict[str, Any]:
     """A package that failed to load, as the list shows it."""
     unknown = dict.fromkeys(("version", "modality", "task", "family"))
     return {"name": name, **unknown, "state": "failed", "reason": reason}
+
+
+def _default(served: Model) -> dict[str, Any]:
+    """The default certificate, and the price at which it is served now."""
+    issued, in_force = served.curve.default, served.auditor.default
+    return {
+        **certificate(issued),
+        "monitored": served.auditor.watching(issued),
+        "status": "valid" if in_force is issued else "suspended",
+        "in_force": certificate(in_force),
+    }
 
 
 def certificate(issued: Certificate) -> dict[str, Any]:

@@ -137,8 +137,8 @@ class ModelLine(_Shape):
     modality: str | None
     task: str | None
     family: str | None
-    state: Literal["ready", "loading", "failed"]
-    reason: str | None = Field(None, description="Why it failed to load.")
+    state: Literal["ready", "degraded", "loading", "failed"]
+    reason: str | None = Field(None, description="Why it failed to load, or which certificates are suspended.")
 
 
 class ModelList(_Shape):
@@ -184,6 +184,14 @@ class CertificateShape(_Shape):
     precision: str
 
 
+class WatchedShape(CertificateShape):
+    """A certificate, and what audited walks say of it."""
+
+    monitored: bool = Field(description="Whether audited walks can contradict it.")
+    status: Literal["valid", "suspended"]
+    in_force: CertificateShape = Field(description="Itself, or the safer one that stands in while it is suspended.")
+
+
 class ModelShape(ModelLine):
     """A model in full."""
 
@@ -192,6 +200,6 @@ class ModelShape(ModelLine):
     full_mmacs: float
     exits: list[str]
     stages: list[StageLine]
-    default: CertificateShape = Field(description="The certificate that requests without a budget are served under.")
+    default: WatchedShape = Field(description="The certificate that requests without a budget are served under.")
     curve: list[CurveLine]
     package: str

@@ -15,22 +15,43 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core import CHEAPEST, OnMiss, Outcome, Price, Reason, Release, Standing, Step, Walker
+from service.core import (
+    CHEAPEST,
+    FULL,
+    OnMiss,
+    Outcome,
+    Price,
+    Reached,
+    Reason,
+    Release,
+    Standing,
+    Step,
+    Walker,
+    Watcher,
+)
 from service.errors import Cancelled, DeadlinePassed, Overloaded
 from service.routing.base import LEAVE, Routing
 from service.scheduler.batching import Batching
 from service.scheduler.course import Course
 from service.scheduler.market import Market
 from service.scheduler.queues import Place, Queues
+from service.scheduler.shadows import Shadows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Walkers that stand at one stage and run it together; `prices` float64 [rows] is what each pays."""
+    """Walkers that stand at one stage and run it together.
+
+    Attributes:
+        paid: what each pays, [rows].
+        prices: what the router is told, float64 [rows]: the same, but FULL for audited walkers, so that the state of
+            those that leave is kept for their shadows.
+    """
 
     model: str
     stage: int
     walkers: list[Walker]
+    paid: list[Price]
     prices: NDArray[np.float64]
     started_at: float
     release: Release
@@ -51,10 +72,12 @@ class Conductor:
         self.courses = courses
         self.market = Market({name: course.trade for name, course in courses.items()}, lanes=lanes)
         self.queues = Queues()
+        self.shadows = Shadows()
         self._batching = Batching(courses, self.queues)
         self._lanes = lanes
         self._running: dict[Batch, float] = {}
         self._ended: list[Ended] = []
+        self._reached: list[tuple[Watcher, Reached]] = []
         # (moment from which on the next exit can't be reached in time, number, walker, its ticket)
         self._latest: list[tuple[float, int, Walker, int]] = []
         self._number = count()
@@ -67,7 +90,7 @@ class Conductor:
             DeadlinePassed: its own deadline can't be kept even on an idle device, and it asked to fail then.
         """
         left = walker.terms.deadline.left(now)
-        if self.market.seconds_alone(walker) > left:
+        if self.market.seconds_to_exit(walker) > left:
             if walker.terms.on_miss is OnMiss.FAIL:
                 raise DeadlinePassed("no exit can be reached before the deadline, even on an idle device")
             walker.late = True
@@ -94,7 +117,7 @@ class Conductor:
             self._end(walker, now, error=Cancelled("the client closed the connection"))
 
     def choose(self, now: float) -> Batch | None:
-        """The next batch to run, led by the most urgent walker; None when nobody waits."""
+        """The next batch to run, led by the most urgent walker, else a shadow; None when neither waits."""
         self.expire(now)
         self.market.clear(now, self._busy(now))
         while (place := self.queues.most_urgent()) is not None:
@@ -103,8 +126,9 @@ class Conductor:
                 self.market.remove(walker)
             staying = [walker for walker in walkers if not self._priced_out(walker, now)]
             if staying:
-                return self._begin((staying[0].model, staying[0].stage), staying, release, now)
-        return None
+                return self._begin(staying, release, now)
+        shadow = self.shadows.take()
+        return self._begin(shadow, Release.IDLE, now) if shadow else None
 
     def settle(self, batch: Batch, routing: Routing, now: float) -> None:
         """Book a batch that ran, and send each walker on: to its next stage, or out."""
@@ -114,7 +138,7 @@ class Conductor:
         for row, walker in enumerate(batch.walkers):
             self._stand(batch, routing, row)
             waited = batch.started_at - walker.since
-            verdict = self._send(walker, int(routing.next[row]), Price(float(batch.prices[row])), now)
+            verdict = self._send(walker, int(routing.next[row]), batch.paid[row], now)
             if walker.trace is not None:
                 walker.trace.append(self._step(batch, row, waited, now - batch.started_at, verdict))
 
@@ -124,17 +148,29 @@ class Conductor:
         for walker in batch.walkers:
             self._end(walker, now, error=error)
 
+    def dismiss(self, now: float) -> None:
+        """Drop all shadows, now and from now on: accepted work is finished without them."""
+        for shadow in self.shadows.dismiss():
+            self._end(shadow, now, error=Cancelled("shadows aren't waited for"))
+
     def expire(self, now: float) -> None:
         """Let the waiting walkers go that can't reach another exit in time."""
         while self._latest and self._latest[0][0] < now:
             _, _, walker, ticket = heapq.heappop(self._latest)
-            if walker.waiting and walker.ticket == ticket:
+            if _waits(walker, ticket):
                 self._take_out(walker)
                 self._miss(walker, now)
 
     def next_expiry(self) -> float:
         """The moment at which `expire` may next have something to do."""
+        while self._latest and not _waits(*self._latest[0][2:]):
+            heapq.heappop(self._latest)
         return self._latest[0][0] if self._latest else math.inf
+
+    def take_reached(self) -> list[tuple[Watcher, Reached]]:
+        """Hand over the exits that watched walkers passed since the last call, in order."""
+        reached, self._reached = self._reached, []
+        return reached
 
     def take_ended(self) -> list[Ended]:
         """Hand over the walkers that ended since the last call, each once."""
@@ -165,11 +201,13 @@ class Conductor:
         self._end(walker, now, reason=Reason.OVERLOAD, price=price)
         return True
 
-    def _begin(self, place: Place, walkers: list[Walker], release: Release, now: float) -> Batch:
+    def _begin(self, walkers: list[Walker], release: Release, now: float) -> Batch:
         for walker in walkers:
             walker.ledger.queue_s += now - walker.since
-        prices = np.array([self._price(walker) for walker in walkers], np.float64)
-        batch = Batch(*place, walkers, prices, now, release)
+        place: Place = (walkers[0].model, walkers[0].stage)
+        paid = [self._price(walker) for walker in walkers]
+        told = [FULL if walker.audit else price for walker, price in zip(walkers, paid, strict=True)]
+        batch = Batch(*place, walkers, paid, np.array(told, np.float64), now, release)
         self._running[batch] = now + self.courses[place[0]].times[place[1]].seconds(len(walkers))
         return batch
 
@@ -192,25 +230,33 @@ class Conductor:
             answer, score = routing.answer[row].copy(), float(routing.score[row])
             walker.standing = Standing(graph.exits[graph.exit_of[batch.stage]], answer, score)
             walker.worth = Price(float(routing.worth[row]))
+            if walker.watcher:
+                self._reached.append((walker.watcher, _reached(walker, walker.standing)))
+            if walker.audit:
+                walker.audit.worths.append(walker.worth)
+                walker.audit.answers.append(int(answer.argmax()))
 
     def _send(self, walker: Walker, after: int, price: Price, now: float) -> str:
         """Decide what follows a stage: cancelled, out, forced out by a limit, or on. Returns the verdict in a word."""
-        if walker.cancelled:
+        if walker.cancelled or (walker.shadow and self.shadows.dismissed):
             self._end(walker, now, error=Cancelled("the client closed the connection"))
             return "cancelled"
         reason = self._leaves(walker, after, price, now)
+        walker.stage = walker.stage if after == LEAVE else after
         if reason is not None:
             self._end(walker, now, reason=reason, price=price)
             return reason.value
-        walker.stage = after
-        self._wait(walker, now)
-        self.market.add(walker)
+        if walker.shadow:
+            self.shadows.wait(walker, now)
+        else:
+            self._wait(walker, now)
+            self.market.add(walker)
         return "go on"
 
     def _leaves(self, walker: Walker, after: int, price: Price, now: float) -> Reason | None:
         """Why the walk ends here: the router's choice, or a limit that the next exit would break; None to go on."""
         course = self.courses[walker.model]
-        if after == LEAVE:
+        if after == LEAVE or self._leaves_audited(walker, price):
             return self._own_choice(walker, price)
         if walker.standing is None:
             return None
@@ -219,6 +265,11 @@ class Conductor:
         if walker.late or not walker.terms.deadline.allows(now, course.seconds_to_exit(after)):
             return Reason.DEADLINE
         return None
+
+    def _leaves_audited(self, walker: Walker, price: Price) -> bool:
+        """The routers' rule, applied here to an audited walker, which its router was told to send on."""
+        at_exit = self.courses[walker.model].graph.exit_of[walker.stage] >= 0
+        return walker.audit is not None and at_exit and price != FULL and walker.worth <= price
 
     def _own_choice(self, walker: Walker, price: Price) -> Reason:
         """Why the router let it leave: the last exit, confidence, or a price that load or lateness had raised."""
@@ -251,11 +302,22 @@ class Conductor:
         price: Price | None = None,
     ) -> None:
         walker.done = True
+        if walker.audit:
+            self._audited(walker, reason, now)
         # The expiry heap may hold the walker until its deadline: don't let it hold the input as well.
         walker.glimpses.clear()
         paid = self.market.price_for(walker) if price is None else price
         standing = walker.standing if error is None else None
         self._ended.append(Ended(walker, Outcome(reason, standing, error, now, paid)))
+
+    def _audited(self, walker: Walker, reason: Reason | None, now: float) -> None:
+        """An audited walk that ends early with an answer is finished by a shadow; without an answer there is nothing to
+        audit.
+        """
+        if walker.audit and reason is Reason.LAST:
+            walker.audit.complete = True
+        elif reason is not None and not self.shadows.dismissed:
+            self.shadows.follow(walker, now)
 
     def _step(self, batch: Batch, row: int, waited: float, ran: float, verdict: str) -> Step:
         graph, standing = self.courses[batch.model].graph, batch.walkers[row].standing
@@ -264,9 +326,19 @@ class Conductor:
             stage=graph.names[batch.stage],
             exit=standing.exit if standing and answered else None,
             score=standing.score if standing and answered else None,
-            price=Price(float(batch.prices[row])),
+            price=batch.paid[row],
             batch_rows=len(batch.walkers),
             queue_s=waited,
             stage_s=ran,
             verdict=verdict,
         )
+
+
+def _waits(walker: Walker, ticket: int) -> bool:
+    """Whether a walker still waits where it did when it got that ticket."""
+    return walker.waiting and walker.ticket == ticket
+
+
+def _reached(walker: Walker, standing: Standing) -> Reached:
+    ledger = walker.ledger
+    return Reached(standing, ledger.macs, ledger.device_s, tuple(ledger.stages))

@@ -1,0 +1,82 @@
+"""Anytime answers: `Accept: text/event-stream` sends an event for each exit as it is reached, then the answer.
+
+Events: `exit` (the answer so far, and what it had cost by then), then `final` (the answer with its receipt) or `error` (a
+problem; after the first event the status is sent already). Whoever closes the connection stops the walk at its next
+stage, and only what ran is billed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from service.answer import Answer
+from service.api import problems, render
+from service.core import Reached
+from service.engine import Engine, Sample
+from service.errors import OfframpError
+from service.model import Model
+
+MEDIA_TYPE = "text/event-stream"
+
+
+def wanted(request: Request) -> bool:
+    """Whether the client accepts a stream of events."""
+    return MEDIA_TYPE in request.headers.get("accept", "")
+
+
+async def respond(request: Request, engine: Engine, model: Model, sample: Sample) -> StreamingResponse:
+    """A stream of events. It begins with the first one: whatever fails before that is an ordinary problem response.
+
+    Raises:
+        OfframpError: as a single answer would.
+    """
+    events = _events(engine, model, sample)
+    first = await anext(events)
+    # Buffering proxies would hold the events back until the last.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_text(request, model, first, events), media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _events(engine: Engine, model: Model, sample: Sample) -> AsyncIterator[Reached | Answer]:
+    """The exits of one walk as they are reached, then its answer. To close the iterator stops the walk."""
+    loop, reached = asyncio.get_running_loop(), asyncio.Queue[Reached | None]()
+
+    def watch(exit_reached: Reached) -> None:
+        loop.call_soon_threadsafe(reached.put_nowait, exit_reached)
+
+    walking = asyncio.ensure_future(engine.predict(model, [replace(sample, watcher=watch)]))
+    walking.add_done_callback(lambda _: reached.put_nowait(None))
+    try:
+        while (one := await reached.get()) is not None:
+            yield one
+        yield walking.result()[0]
+    finally:
+        walking.cancel()
+
+
+async def _text(
+    request: Request, model: Model, first: Reached | Answer, rest: AsyncIterator[Reached | Answer]
+) -> AsyncIterator[str]:
+    try:
+        yield _event(model, first)
+        async for one in rest:
+            yield _event(model, one)
+    except OfframpError as error:
+        yield _line("error", problems.document(request, error))
+
+
+def _event(model: Model, event: Reached | Answer) -> str:
+    if isinstance(event, Answer):
+        return _line("final", render.answer(event))
+    return _line("exit", render.reached(event, model.package))
+
+
+def _line(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
