@@ -1,0 +1,30 @@
+"""What an audit says of each price is what walks at these prices would have answered."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core import FULL, Audit, Price
+from service.monitor.audits import losses
+
+PRICES = np.array([-np.inf, 0.0, 1.0, 2.0, np.inf])
+
+
+def answer_at(audit: Audit, price: float) -> int:
+    """Written as a walk: at each exit, go on or leave."""
+    for worth, answer in zip(audit.worths[:-1], audit.answers[:-1], strict=True):
+        if price != FULL and worth <= price:
+            return answer
+    return audit.answers[-1]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, np.inf]), st.integers(0, 2)), min_size=1, max_size=6)
+)
+def test_every_price_gets_the_answer_of_its_walk(exits: list[tuple[float, int]]) -> None:
+    audit = Audit([Price(worth) for worth, _ in exits[:-1]] + [FULL], [answer for _, answer in exits])
+    found = losses(audit, PRICES)
+    assert found.tolist() == [answer_at(audit, price) != exits[-1][1] for price in PRICES]
+    assert not found[0], "the full network agrees with itself"
