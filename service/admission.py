@@ -72,7 +72,8 @@ def _floor(budget: Budget, promises: Promises) -> Price:
 def _max_macs(budget: Budget, graph: StageGraph) -> int:
     if budget.compute_mmacs is None:
         return graph.full_macs
-    allowed = math.floor(min(budget.compute_mmacs * 1e6, graph.full_macs))
+    # Rounded first: 1.001001 * 1e6 is a hair below the MACs that it was meant to be.
+    allowed = math.floor(round(min(budget.compute_mmacs * 1e6, graph.full_macs), 3))
     cheapest = round(graph.to_next_exit(graph.macs)[0])
     if allowed < cheapest:
         raise ImpossibleBudget(

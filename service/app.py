@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import openapi, ops, predict, problems
+from service.api import certificates, openapi, ops, predict, problems
 from service.api.methods import Methods
 from service.engine import Engine
 from service.errors import OfframpError
@@ -39,6 +39,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.state.fault = None
     app.include_router(predict.router)
     app.include_router(ops.router)
+    app.include_router(certificates.router)
     app.add_middleware(Methods)
     app.add_middleware(RequestId)
     problems.install(app)

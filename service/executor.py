@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from service.core import Walker
-from service.errors import OfframpError, StageFailed
+from service.errors import NotReady, OfframpError, StageFailed
 from service.routing.base import LEAVE, Router
 from service.runtime.base import Runner
 from service.scheduler.conductor import Batch, Conductor, Ended
@@ -57,7 +57,7 @@ class Executor:
             thread.start()
 
     def stop(self, patience_s: float) -> None:
-        """Finish what waits, but not shadows, then end the lanes; give up waiting after `patience_s`."""
+        """Finish what waits, but not shadows, then end the lanes. Who still waits after `patience_s` is told so."""
         with self._changed:
             self._stopping = True
             self._conductor.dismiss(time.monotonic())
@@ -68,6 +68,10 @@ class Executor:
         deadline = time.monotonic() + patience_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            self._conductor.abandon(NotReady("the server stopped before the walk ended"), time.monotonic())
+            ended = self._conductor.take_ended()
+        self._tell(ended)
 
     def admit(self, walker: Walker) -> None:
         """Let a walker in, or raise why not: see `Conductor.admit`."""
@@ -156,4 +160,8 @@ class Executor:
 
     def _tell(self, ended: Sequence[Ended]) -> None:
         for one in ended:
-            self._on_ended(one)
+            try:
+                self._on_ended(one)
+            except Exception:
+                # A lane that died of one listener would leave everybody else waiting.
+                log.exception("the outcome of a walk of %s could not be told", one.walker.model)

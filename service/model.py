@@ -72,6 +72,8 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
     """
     package = load(path)
     curve = Curve(package.record, package.graph.full_macs, package.digest, PROVIDERS[settings.device])
+    # A quarter of a second that the first look at the model would otherwise spend on the event loop.
+    _ = curve.points
     pool = StatePool(settings.max_in_flight, state_shapes(package), spare=settings.max_shadows)
     lanes = [
         ModelSessions(

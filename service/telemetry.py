@@ -169,7 +169,9 @@ class ModelTelemetry:
         """An answer goes out after `seconds`; `budgets` says for each kind that was asked whether it was kept."""
         if outcome.standing is None or outcome.reason is None:
             raise ValueError("only a standing answer can go out")
-        kept = all(budgets.values()) and outcome.reason is not Reason.OVERLOAD
+        # A deadline that the client set is kept by answering early; the server's own only ever degrades.
+        pressing = {Reason.OVERLOAD} if "latency_ms" in budgets else {Reason.OVERLOAD, Reason.DEADLINE}
+        kept = all(budgets.values()) and outcome.reason not in pressing
         self._outcomes[OK if kept else DEGRADED].inc()
         self._exits[outcome.standing.exit, outcome.reason].inc()
         self._duration.observe(seconds)

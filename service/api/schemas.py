@@ -192,6 +192,23 @@ class WatchedShape(CertificateShape):
     in_force: CertificateShape = Field(description="Itself, or the safer one that stands in while it is suspended.")
 
 
+class Refused(_Shape):
+    """A target that can't be certified, and the best that can."""
+
+    budget: str
+    asked: float
+    best: float
+
+
+class CertificateList(_Shape):
+    """Certificates; with `joint` all of them hold together at `confidence`."""
+
+    confidence: float
+    joint: bool
+    certificates: list[CertificateShape]
+    refused: list[Refused]
+
+
 class ModelShape(ModelLine):
     """A model in full."""
 

@@ -1,8 +1,8 @@
 """Anytime answers: `Accept: text/event-stream` sends an event for each exit as it is reached, then the answer.
 
-Events: `exit` (the answer so far, and what it had cost by then), then `final` (the answer with its receipt) or `error` (a
-problem; after the first event the status is sent already). Whoever closes the connection stops the walk at its next
-stage, and only what ran is billed.
+Events: `exit` (the answer so far, and what it had cost by then), then `final` (the answer with its receipt) or
+`error` (a problem; after the first event the status is sent already). Whoever closes the connection stops the walk at
+its next stage, and only what ran is billed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.errors import PackageError
 from service.package import manifest, record
 from service.package.graph import StageGraph
-from service.package.manifest import Manifest
+from service.package.manifest import Manifest, Stage
 from service.package.record import Record
 
 
@@ -35,6 +35,14 @@ class Package:
     def name(self) -> str:
         """The name under which it is served."""
         return self.manifest.name
+
+    def graph_bytes(self, stage: Stage) -> bytes:
+        """A stage's ONNX file, verified once more.
+
+        Raises:
+            PackageError: it is gone, or no longer what the manifest says.
+        """
+        return _verified(self.path / stage.graph, stage.sha256)
 
 
 def load(path: Path) -> Package:
@@ -60,7 +68,8 @@ def load(path: Path) -> Package:
         labels=labels,
         record=taken,
         tables={name: array for name, array in arrays.items() if name not in Record.__slots__},
-        digest=hashlib.sha256(text.encode()).hexdigest(),
+        # The manifest has the hashes of graphs and calibration; swapped labels make another model as well.
+        digest=hashlib.sha256(text.encode() + "\n".join(labels).encode()).hexdigest(),
     )
 
 

@@ -113,11 +113,12 @@ def session_options(threads: int) -> Any:
 
 
 def _open(package: Package, stage: Stage, device: str, threads: int) -> Any:
-    file = str(package.path / stage.graph)
     if PROVIDERS[device] not in ort.get_available_providers():
         raise SettingsError(f"device {device} was asked for, but this ONNX Runtime has {ort.get_available_providers()}")
     try:
-        session = ort.InferenceSession(file, session_options(threads), providers=[PROVIDERS[device]])
+        # From the bytes that were verified: what lies on disk may have changed since.
+        graph = package.graph_bytes(stage)
+        session = ort.InferenceSession(graph, session_options(threads), providers=[PROVIDERS[device]])
     except Exception as error:  # ONNX Runtime raises its own types, one an error code
         remedy = "export the package again"
         raise PackageError(package.path / stage.graph, stage.name, f"ONNX Runtime: {error}", remedy) from error

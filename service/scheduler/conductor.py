@@ -153,6 +153,12 @@ class Conductor:
         for shadow in self.shadows.dismiss():
             self._end(shadow, now, error=Cancelled("shadows aren't waited for"))
 
+    def abandon(self, error: Exception, now: float) -> None:
+        """End everybody who waits with an error: nobody will run them."""
+        for walker in list(self.queues):
+            self._take_out(walker)
+            self._end(walker, now, error=error)
+
     def expire(self, now: float) -> None:
         """Let the waiting walkers go that can't reach another exit in time."""
         while self._latest and self._latest[0][0] < now:

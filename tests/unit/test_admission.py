@@ -134,7 +134,6 @@ def test_the_impossible_is_refused_with_what_is_possible(
     assert terms(package, curve, **{key: caught.value.extra["best"]})
 
 
-@pytest.mark.xfail(reason="floor(1.000001 * 1e6) is 1000000: the offer is refused in its turn", strict=True)
 @example(macs=1_000_001)
 @given(macs=st.integers(1, 10**10))
 def test_the_compute_that_is_offered_is_enough(package: Package, curve: Curve, macs: int) -> None:

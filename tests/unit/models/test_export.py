@@ -21,7 +21,6 @@ from service.core import FULL
 from service.routing import base
 
 TINY = Widths(fine=4, coarse=6, middle=8, late=8)
-BLEND = [0.0, 0.5, 0.0, 1.25, 0.25]
 GLIMPSES = {"image": {"glimpse": "image", "height": 32, "width": 32}}
 TITLE = package.Title("tiny", "1.0.0", "image", "classification", "early-exit", "early-exit", "For a test.")
 
@@ -44,7 +43,7 @@ def net(images: NDArray[np.uint8]) -> MultiExitNet:
 
 @pytest.fixture(scope="module")
 def stages(net: MultiExitNet) -> list[ExportedStage]:
-    return export.exported_stages(net, BLEND)
+    return export.exported_stages(net)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +72,8 @@ def test_a_graph_that_differs_is_refused() -> None:
 def test_ports_and_axes(files: list[Path]) -> None:
     first, second, last = (onnx.load(file).graph for file in (files[0], files[1], files[-1]))
     assert [port.name for port in first.input] == ["image"]
-    assert [port.name for port in first.output] == ["fine", "coarse", "mix1", "logits"]
-    assert [port.name for port in second.input] == ["fine", "coarse", "mix1"]
+    assert [port.name for port in first.output] == ["fine", "coarse", "logits"]
+    assert [port.name for port in second.input] == ["fine", "coarse"]
     assert [port.name for port in last.output] == ["logits"]
     for graph in (first, second, last):
         for port in (*graph.input, *graph.output):
