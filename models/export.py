@@ -1,7 +1,6 @@
 """Stages of a network as ONNX graphs, and proof that they compute what the network computes.
 
-Each graph takes and gives named tensors with a dynamic first axis "rows"; an exit's `logits` already contain what the
-earlier exits said (see `models.calibration.blend`), passed on as the state `mix<k>`.
+Each graph takes and gives named tensors with a dynamic first axis "rows": the state, and the `logits` of its exit.
 """
 
 import warnings
@@ -17,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.calibration.blend import blended
 from models.nets.fold import folded
 from models.nets.multi_exit import MultiExitNet, Stage
 
@@ -39,35 +37,28 @@ class StagePorts:
 
 
 class ExportedStage(nn.Module):
-    """A stage with positional ports; blends its logits with those passed on by the stage before."""
+    """A stage with positional ports: its state, then its `logits`."""
 
-    def __init__(self, stage: Stage, place: int, *, blend: float, passes_on: bool) -> None:
-        """`place` counts from 0; `blend` weighs the earlier exits' mix; `passes_on` if stages follow."""
+    def __init__(self, stage: Stage, *, last: bool) -> None:
+        """The `last` stage keeps no state: nothing follows."""
         super().__init__()
-        self.stage, self.blend, self.passes_on = stage, blend, passes_on
-        mixed_in = (f"mix{place}",) if place else ()
-        kept = (*stage.outputs, f"mix{place + 1}") if passes_on else ()
-        self.ports = StagePorts((*stage.inputs, *mixed_in), (*kept, "logits"))
+        self.stage = stage
+        self.ports = StagePorts(stage.inputs, ("logits",) if last else (*stage.outputs, "logits"))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Tensors in the order of `ports.inputs` to tensors in the order of `ports.outputs`."""
-        given = dict(zip(self.ports.inputs, tensors, strict=True))
-        mix = [tensor for name, tensor in given.items() if name.startswith("mix")]
-        made, own = self.stage({name: given[name] for name in self.stage.inputs})
-        assert own is not None, "only stages with an exit are exported"
-        logits = own + self.blend * mix[0] if mix else own
-        return (*made.values(), logits.clone(), logits) if self.passes_on else (logits,)
+        made, logits = self.stage(dict(zip(self.ports.inputs, tensors, strict=True)))
+        assert logits is not None, "only stages with an exit are exported"
+        outputs = made | {"logits": logits}
+        return tuple(outputs[name] for name in self.ports.outputs)
 
 
-def exported_stages(net: MultiExitNet, blend: Sequence[float]) -> list[ExportedStage]:
-    """The network's stages as they will be exported, norms folded. `blend` has one weight an exit, the first unused."""
+def exported_stages(net: MultiExitNet) -> list[ExportedStage]:
+    """The network's stages as they will be exported, norms folded."""
     fused = folded(net)
     assert isinstance(fused, MultiExitNet)
     chain = fused.chain()
-    return [
-        ExportedStage(stage, place, blend=blend[place], passes_on=place + 1 < len(chain)).eval()
-        for place, stage in enumerate(chain)
-    ]
+    return [ExportedStage(stage, last=stage is chain[-1]).eval() for stage in chain]
 
 
 @torch.no_grad()
@@ -146,7 +137,6 @@ def parity(
     worst = dict.fromkeys([*(stage.stage.name for stage in stages), "walk"], 0.0)
     for rows in (1, 2, 7):
         expected = net.eval()(torch.from_numpy(images[:rows]))
-        mixed = blended([logits.numpy() for logits in expected], [stage.blend for stage in stages])
         reference: Arrays = {"image": images[:rows]}
         walked: Arrays = {"image": images[:rows]}
         for place, (stage, graph) in enumerate(zip(stages, graphs, strict=True)):
@@ -155,7 +145,7 @@ def parity(
             name = stage.stage.name
             worst[name] = max(worst[name], _difference(torch_made, run(graph, reference)))
             walked |= run(graph, walked)
-            worst["walk"] = max(worst["walk"], float(np.abs(walked["logits"] - mixed[place]).max()))
+            worst["walk"] = max(worst["walk"], float(np.abs(walked["logits"] - expected[place].numpy()).max()))
             reference |= torch_made
     return worst
 

@@ -14,8 +14,7 @@ Index = NDArray[np.int32]
 class Splits:
     """Row numbers of the original training set, int32, sorted; no row stands in two of them.
 
-    `train` fits weights; `router` fits temperatures, mixing weights and gain maps; `calibration` certifies and serves
-    nothing else.
+    `train` fits weights; `router` fits temperatures and gain maps; `calibration` certifies and serves nothing else.
     """
 
     train: Index

@@ -19,16 +19,14 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
 from models import calibrate, card, export, package
-from models.calibration.blend import fit_blend
 from models.calibration.walks import ExitAnswers
 from models.data import cifar10, splits
 from models.data.cifar10 import SIDE, ImageSet
 from models.findings import Findings, Share, StaticNet, find
 from models.macs import macs_per_row
-from models.nets.multi_exit import MultiExitNet, Widths, build
+from models.nets.multi_exit import Widths, build
 from models.plots import plot_curve, plot_image
 from models.training.augmentation import Augmentation
 from models.training.loop import Plan, Trainer
@@ -139,21 +137,12 @@ def train_static(work: Path, _: Path) -> None:
 def export_stages(work: Path, folder: Path) -> None:
     """Write the graphs, and prove them equal to the network."""
     net = main_trainer(work).averaged
-    router = training_set().take(parts().router)
-    blend = fit_blend(own_logits(net, router.images), router.labels)
-    stages = export.exported_stages(net, blend)
-    files = export.write_stages(stages, torch.from_numpy(router.images[:2]), folder)
-    worst = export.parity(net, stages, files, router.images)
+    images = training_set().images[parts().router]
+    stages = export.exported_stages(net)
+    files = export.write_stages(stages, torch.from_numpy(images[:2]), folder)
+    worst = export.parity(net, stages, files, images)
     export.require_parity(worst)
-    (work / "export.json").write_text(json.dumps({"blend": blend, "parity": worst}, indent=1))
-
-
-@torch.no_grad()
-def own_logits(net: MultiExitNet, images: NDArray[np.uint8], batch: int = 500) -> list[NDArray[np.float32]]:
-    """Logits [n, classes] of each exit, before any blend."""
-    net.eval()
-    made = [net(torch.from_numpy(images[start : start + batch])) for start in range(0, len(images), batch)]
-    return [torch.cat(of_exit).numpy() for of_exit in zip(*made, strict=True)]
+    (work / "parity.json").write_text(json.dumps(worst, indent=1))
 
 
 def graphs(folder: Path) -> list[Path]:
@@ -184,7 +173,7 @@ def calibrate_package(work: Path, folder: Path) -> None:
 def provenance(work: Path) -> dict[str, Any]:
     """How the package came to be, for its manifest."""
     trained = main_trainer(work)
-    exported = json.loads((work / "export.json").read_text())
+    worst = json.loads((work / "parity.json").read_text())
     return {
         "recipe": "models.recipes.cifar10_early_exit",
         "seed": SEED,
@@ -193,8 +182,7 @@ def provenance(work: Path) -> dict[str, Any]:
         "epochs": f"{trained.epoch} of {MAIN.epochs}",
         "train_minutes": round(trained.seconds / 60, 1),
         "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}, bfloat16",
-        "blend": exported["blend"],
-        "parity_max_abs": {name: float(f"{worst:.1e}") for name, worst in exported["parity"].items()},
+        "parity_max_abs": {name: float(f"{difference:.1e}") for name, difference in worst.items()},
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "plan": json.loads(json.dumps(asdict(MAIN))),
     }
