@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -14,10 +13,11 @@ from fastapi.responses import JSONResponse, Response
 from service.answer import Answer
 from service.api import bodies, budgets, render, stream
 from service.api.bodies import Body, Input
+from service.api.leaving import unless_gone
 from service.api.openapi import PREDICT
 from service.core import Budget
 from service.engine import Engine, Sample
-from service.errors import Cancelled, Malformed, OfframpError, UnknownModel, UnsupportedMedia
+from service.errors import Malformed, OfframpError, UnknownModel, UnsupportedMedia
 from service.media.base import declared, sniff
 from service.media.image import ImageLimits
 from service.media.source import open_source
@@ -76,8 +76,8 @@ async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) 
     if stream.wanted(request):
         if len(samples) > 1:
             raise Malformed("a stream follows one input; send several inputs as several requests")
-        return await _unless_gone(request, stream.respond(request, engine, model, samples[0]))
-    answers = await _unless_gone(request, engine.predict(model, samples))
+        return await unless_gone(request, stream.respond(request, engine, model, samples[0]))
+    answers = await unless_gone(request, engine.predict(model, samples))
     shown = [render.answer(answer) for answer in answers]
     content = shown[0] if len(shown) == 1 else {"answers": shown}
     return JSONResponse(content, headers={"Server-Timing": _server_timing(answers)})
@@ -100,29 +100,6 @@ def _default(engine: Engine, given: Input) -> Model:
         return engine.default(kind.partition("/")[0])
     except UnknownModel as error:
         raise UnsupportedMedia(f"no model here reads {kind[:100]!r}") from error
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of the work, which is cancelled when the client closes the connection.
-
-    Raises:
-        Cancelled: the client has gone.
-    """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Cancelled("the client closed the connection")
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _server_timing(answers: Sequence[Answer]) -> str:

@@ -18,6 +18,7 @@ from fastapi.responses import StreamingResponse
 
 from service.answer import Answer
 from service.api import problems, render
+from service.api.leaving import gone
 from service.core import Reached
 from service.engine import Engine, Sample
 from service.errors import OfframpError
@@ -37,15 +38,15 @@ async def respond(request: Request, engine: Engine, model: Model, sample: Sample
     Raises:
         OfframpError: as a single answer would.
     """
-    events = _events(engine, model, sample)
+    events = _events(request, engine, model, sample)
     first = await anext(events)
     # Buffering proxies would hold the events back until the last.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_text(request, model, first, events), media_type=MEDIA_TYPE, headers=headers)
 
 
-async def _events(engine: Engine, model: Model, sample: Sample) -> AsyncIterator[Reached | Answer]:
-    """The exits of one walk as they are reached, then its answer. To close the iterator stops the walk."""
+async def _events(request: Request, engine: Engine, model: Model, sample: Sample) -> AsyncIterator[Reached | Answer]:
+    """The exits of one walk as they are reached, then its answer. A client that leaves stops the walk."""
     loop, reached = asyncio.get_running_loop(), asyncio.Queue[Reached | None]()
 
     def watch(exit_reached: Reached) -> None:
@@ -53,11 +54,16 @@ async def _events(engine: Engine, model: Model, sample: Sample) -> AsyncIterator
 
     walking = asyncio.ensure_future(engine.predict(model, [replace(sample, watcher=watch)]))
     walking.add_done_callback(lambda _: reached.put_nowait(None))
+    # The framework looks for a closed connection only when it sends; a walk may run for long before the next event.
+    leaving = asyncio.ensure_future(gone(request))
+    leaving.add_done_callback(lambda _: walking.cancel())
     try:
         while (one := await reached.get()) is not None:
             yield one
-        yield walking.result()[0]
+        if not walking.cancelled():
+            yield walking.result()[0]
     finally:
+        leaving.cancel()
         walking.cancel()
 
 

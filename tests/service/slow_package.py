@@ -1,4 +1,4 @@
-"""The package `colours` with so much ballast in its first stage that a test can act while a walk is under way."""
+"""The package `colours` with so much ballast in one stage that a test can act while a walk is under way."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ WIDTH, ROUNDS = 1536, 64
 """A row is multiplied this often with a matrix of this width: some 50 ms on a quiet machine."""
 
 
-def write(folder: Path) -> Path:
-    """Write it into `folder / "colours"`."""
-    light = onnx.load(packages.write_colours(folder / "light") / "glance.onnx")
-    return packages.write_colours(folder, graphs={"glance": _ballasted(light).SerializeToString()})
+def write(folder: Path, stage: str = packages.STAGES[0]) -> Path:
+    """Write it, slow at that stage, into `folder / "colours"`."""
+    light = onnx.load(packages.write_colours(folder / "light") / f"{stage}.onnx")
+    heavy = _ballasted(light, f"logits{packages.STAGES.index(stage)}")
+    return packages.write_colours(folder, graphs={stage: heavy.SerializeToString()})
 
 
-def _ballasted(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Adds nothing to the answer, slowly: the first pixel row through many identities, times 0."""
+def _ballasted(model: onnx.ModelProto, logits: str) -> onnx.ModelProto:
+    """Adds nothing to the answer, slowly: the pixel rows through many identities, times 0."""
     graph = model.graph
-    answer = next(node for node in graph.node if "logits0" in node.output)
+    answer = next(node for node in graph.node if logits in node.output)
     answer.output[:] = ["light"]
     constants = {
         "spread": np.full((packages.SIDE * 3, WIDTH), 1 / WIDTH, np.float32),
@@ -41,7 +42,7 @@ def _ballasted(model: onnx.ModelProto) -> onnx.ModelProto:
     steps += [
         helper.make_node("ReduceSum", [f"weight{ROUNDS}_", "ones"], ["sum"], keepdims=1),
         helper.make_node("Mul", ["sum", "nothing"], ["zero"]),
-        helper.make_node("Add", ["light", "zero"], ["logits0"]),
+        helper.make_node("Add", ["light", "zero"], [logits]),
     ]
     graph.node.extend(steps)
     onnx.checker.check_model(model, full_check=True)

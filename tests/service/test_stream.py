@@ -75,8 +75,8 @@ def test_a_stream_follows_one_input(colours_server: str) -> None:
 
 @pytest.fixture(scope="module")
 def slow_server(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose stages take their time."""
-    path = slow_package.write(tmp_path_factory.mktemp("slow"))
+    """A server whose second stage takes its time."""
+    path = slow_package.write(tmp_path_factory.mktemp("slow"), "look")
     with start_server("--models", str(path), OFFRAMP_LANES="1") as url:
         yield url
 
@@ -89,6 +89,6 @@ def test_whoever_stops_listening_pays_for_what_ran_and_no_more(slow_server: str)
     until(lambda: outcomes(slow_server)["cancelled"] == 1)
     scrape = Scrape.of(slow_server)
     ran = scrape.total("offramp_compute_macs_total")
-    assert macs(first) <= ran <= FULL_MACS
+    assert macs(first) <= ran < FULL_MACS
     assert scrape.total("offramp_wasted_macs_total", reason="cancelled") == ran
     assert outcomes(slow_server)["ok"] == 0
