@@ -75,8 +75,8 @@ def baseline_table(findings: Findings) -> str:
         [
             f"{net.name}: {net.macs / 1e6:.1f}",
             percent(net.accuracy),
-            f"{findings.at_macs(findings.prices, net.macs) * 100:.2f}",
-            f"{findings.at_macs(findings.thresholds, net.macs) * 100:.2f}",
+            _at_macs(findings, findings.prices, net.macs),
+            _at_macs(findings, findings.thresholds, net.macs),
         ]
         for net in sorted(findings.statics, key=lambda net: net.macs)
     ]
@@ -106,6 +106,11 @@ def _summary(findings: Findings) -> str:
         f"a walk costs {default.mean_macs / full:.1%} of the full network on average, is right for "
         f"{default.accuracy.value:.2%} and agrees with the full network on {default.agreement.value:.2%}."
     )
+
+
+def _at_macs(findings: Findings, path: Sequence[Operating], macs: int) -> str:
+    accuracy = findings.at_macs(path, macs)
+    return "nothing so cheap" if accuracy is None else f"{accuracy * 100:.2f}"
 
 
 def _nearest(findings: Findings, share: float) -> Operating:

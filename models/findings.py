@@ -82,9 +82,11 @@ class Findings:
     default: int
     failing: int
 
-    def at_macs(self, path: Sequence[Operating], macs: float) -> float:
-        """Accuracy of a path at a mean cost, between its two nearest points."""
+    def at_macs(self, path: Sequence[Operating], macs: float) -> float | None:
+        """Accuracy of a path at a mean cost, between its two nearest points; None where it has nothing so cheap."""
         costs = [point.mean_macs for point in path]
+        if macs < min(costs):
+            return None
         order = np.argsort(costs)
         return float(np.interp(macs, np.array(costs)[order], [path[place].accuracy.value for place in order]))
 

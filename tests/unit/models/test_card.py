@@ -50,6 +50,7 @@ def test_findings_hold_the_exits_and_both_ends_of_the_path(findings: Findings) -
     assert full.accuracy == findings.exits[-1].accuracy
     assert cheapest.accuracy == findings.exits[0].accuracy
     assert findings.at_macs(findings.prices, cheapest.mean_macs) == pytest.approx(cheapest.accuracy.value)
+    assert findings.at_macs(findings.prices, cheapest.mean_macs - 1) is None
 
 
 def test_the_card_shows_what_was_found(findings: Findings, tmp_path: Path) -> None:
