@@ -1,7 +1,7 @@
 """`python -m loadtest.open_loop`: a real server under open-loop load, on the machine that this runs on.
 
-Requests arrive by a Poisson process whatever the server does, and latency counts from the *scheduled* arrival, so that
-a stalled server can't hide behind a sender that waits for it. Needs OFFRAMP_DATA for images with labels. The server gets
+Requests arrive by a Poisson process whatever the server does, and latency counts from the *scheduled* arrival, so a
+stalled server can't hide behind a sender that waits for it. Needs OFFRAMP_DATA for images with labels. The server gets
 one core and the sender another.
 """
 
