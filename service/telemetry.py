@@ -1,6 +1,7 @@
 """Every metric of the server. Base units; label children are resolved once a model at load, not once a request.
 
-Sums over answers equal these counters: a walker's MACs are counted when it ends, from the same ledger as its receipt.
+Sums over answers equal these counters: a walker's MACs are counted as its answer goes out, from the ledger that its
+receipt shows; what served no answer is counted as wasted, apart.
 """
 
 from __future__ import annotations
@@ -80,11 +81,21 @@ class Metrics:
             ),
             exits=Counter("offramp_exits_total", "Answers by exit.", ["model", "exit", "reason"], registry=r),
             budgets=Counter("offramp_budget_total", "Budgets by kind.", ["model", "budget", "met"], registry=r),
-            stage_macs=Counter("offramp_compute_macs_total", "MACs run for walkers.", ["model", "stage"], registry=r),
+            stage_macs=Counter(
+                "offramp_compute_macs_total",
+                "MACs of the answers given, as on their receipts.",
+                ["model", "stage"],
+                registry=r,
+            ),
             saved=Counter(
                 "offramp_saved_macs_total", "MACs that the full walk would have cost more.", ["model"], registry=r
             ),
-            wasted=Counter("offramp_wasted_macs_total", "MACs that served no answer.", ["model", "reason"], registry=r),
+            wasted=Counter(
+                "offramp_wasted_macs_total",
+                "MACs that served no answer, and are on no receipt.",
+                ["model", "reason"],
+                registry=r,
+            ),
             stage_rows=Histogram(
                 "offramp_stage_rows", "Rows of one stage batch.", ["model", "stage"], registry=r, buckets=ROWS
             ),
@@ -157,9 +168,7 @@ class ModelTelemetry:
         self._stage_seconds[stage].observe(seconds)
 
     def ended(self, walker: Walker, outcome: Outcome) -> None:
-        """A walk is over: book its ledger, whatever came of it."""
-        for stage in walker.ledger.stages:
-            self._stage_macs[stage].inc(self._graph.macs[self._graph.names.index(stage)])
+        """A walk is over; if it serves no answer, what it ran was wasted."""
         if walker.shadow:
             self._wasted[SHADOW].inc(walker.ledger.macs)
         elif outcome.error is not None:
@@ -176,6 +185,8 @@ class ModelTelemetry:
         self._exits[outcome.standing.exit, outcome.reason].inc()
         self._duration.observe(seconds)
         self._compute.observe(walker.ledger.macs)
+        for stage in walker.ledger.stages:
+            self._stage_macs[stage].inc(self._graph.macs[self._graph.names.index(stage)])
         self._device.observe(walker.ledger.device_s)
         self._queue.observe(walker.ledger.queue_s)
         self._saved.inc(max(0, self._graph.full_macs - walker.ledger.macs))
