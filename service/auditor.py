@@ -12,7 +12,7 @@ from random import Random
 from threading import Lock
 
 from service.core import Audit
-from service.monitor.monitor import Monitor
+from service.monitor.monitor import WATCHABLE, Monitor
 from service.monitor.watch import Watch
 from service.package.curves import Certificate
 from service.telemetry import ModelTelemetry
@@ -67,10 +67,15 @@ class Auditor:
         """What requests without a budget are served under now."""
         return self._monitor.default.in_force
 
-    def watching(self, certificate: Certificate) -> bool:
-        """See `Monitor.watching`."""
+    def standing(self, certificate: Certificate) -> Certificate:
+        """See `Monitor.standing`."""
         with self._lock:
-            return self._monitor.watching(certificate)
+            return self._monitor.standing(certificate)
+
+    @staticmethod
+    def monitored(certificate: Certificate) -> bool:
+        """Whether audited walks could contradict it once it is asked for: accuracy can't be seen without labels."""
+        return certificate.kind in WATCHABLE
 
     @property
     def trouble(self) -> str | None:

@@ -32,13 +32,13 @@ async def certificates(
 ) -> JSONResponse:
     """A menu of targets that hold together (Bonferroni), or one target by `kind` and `target`."""
     engine: Engine = request.app.state.engine
-    curve = engine.model(model).curve
+    served = engine.model(model)
     if (kind is None) != (target is None):
         raise Malformed("kind and target go together: both for one certificate, neither for the menu")
     if kind is not None and target is not None:
-        one = render.certificate(curve.certify(kind, target, confidence))
+        one = render.standing(served, served.curve.certify(kind, target, confidence))
         return JSONResponse({"confidence": confidence, "joint": False, "certificates": [one], "refused": []})
-    offered = menu(curve, confidence)
-    shown = [render.certificate(issued) for issued in offered.certificates]
+    offered = menu(served.curve, confidence)
+    shown = [render.standing(served, issued) for issued in offered.certificates]
     refused = [error.extra for error in offered.refused]
     return JSONResponse({"confidence": confidence, "joint": True, "certificates": shown, "refused": refused})

@@ -94,7 +94,7 @@ def model(served: Model) -> dict[str, Any]:
             }
             for stage, times in zip(manifest.stages, served.course.times, strict=True)
         ],
-        "default": _default(served),
+        "default": standing(served, served.curve.default),
         "curve": [_point(point) for point in served.curve.points],
         "package": served.package.digest,
     }
@@ -114,13 +114,13 @@ def failed(name: str, reason: str) -> dict[str, Any]:
     return {"name": name, **unknown, "state": "failed", "reason": reason}
 
 
-def _default(served: Model) -> dict[str, Any]:
-    """The default certificate, and the price at which it is served now."""
-    issued, in_force = served.curve.default, served.auditor.default
+def standing(served: Model, issued: Certificate) -> dict[str, Any]:
+    """A certificate, and what is served under it now."""
+    in_force = served.auditor.standing(issued)
     return {
         **certificate(issued),
-        "monitored": served.auditor.watching(issued),
-        "status": "valid" if in_force is issued else "suspended",
+        "monitored": served.auditor.monitored(issued),
+        "status": "valid" if in_force.id == issued.id else "suspended",
         "in_force": certificate(in_force),
     }
 

@@ -187,7 +187,7 @@ class CertificateShape(_Shape):
 class WatchedShape(CertificateShape):
     """A certificate, and what audited walks say of it."""
 
-    monitored: bool = Field(description="Whether audited walks can contradict it.")
+    monitored: bool = Field(description="Whether audited walks can contradict it: they say nothing of accuracy.")
     status: Literal["valid", "suspended"]
     in_force: CertificateShape = Field(description="Itself, or the safer one that stands in while it is suspended.")
 
@@ -205,7 +205,7 @@ class CertificateList(_Shape):
 
     confidence: float
     joint: bool
-    certificates: list[CertificateShape]
+    certificates: list[WatchedShape]
     refused: list[Refused]
 
 

@@ -15,7 +15,7 @@ from service.package.curves import DEFAULT_CONFIDENCE, Certificate, Curve
 _MOST_WATCHED = 64
 """Targets are the clients' to choose, and each takes its time of every audited walk."""
 _RECENT = 500
-_WATCHABLE = ("agreement", "max_drop")
+WATCHABLE = ("agreement", "max_drop")
 """Kinds that disagreement with the full network tells something of. Accuracy needs labels."""
 
 
@@ -39,8 +39,13 @@ class Monitor:
         watch = self._watch(certificate)
         return watch.in_force if watch else certificate
 
+    def standing(self, certificate: Certificate) -> Certificate:
+        """What is served under it now; unlike `in_force`, looking doesn't begin to watch."""
+        watch = self.default if certificate.id == self.default.certificate.id else self._watches.get(certificate.id)
+        return watch.in_force if watch else certificate
+
     def watching(self, certificate: Certificate) -> bool:
-        """Whether an alarm would be raised for it: the full network's own can't fail, and accuracy can't be seen."""
+        """Whether audited walks are held against it now."""
         return certificate.id in self._watches or certificate.id == self.default.certificate.id
 
     def observe(self, audit: Audit) -> list[tuple[Watch, int]]:
@@ -66,7 +71,7 @@ class Monitor:
         if certificate.id == self.default.certificate.id:
             return self.default
         if certificate.id not in self._watches:
-            if certificate.kind not in _WATCHABLE or certificate.price == FULL or not self._room():
+            if certificate.kind not in WATCHABLE or certificate.price == FULL or not self._room():
                 return None
             self._watches[certificate.id] = self._begin(certificate)
         self._watches.move_to_end(certificate.id)
