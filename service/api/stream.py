@@ -21,7 +21,7 @@ from service.api import problems, render
 from service.api.leaving import gone
 from service.core import Reached
 from service.engine import Engine, Sample
-from service.errors import OfframpError
+from service.errors import Cancelled, OfframpError
 from service.model import Model
 
 MEDIA_TYPE = "text/event-stream"
@@ -36,10 +36,12 @@ async def respond(request: Request, engine: Engine, model: Model, sample: Sample
     """A stream of events. It begins with the first one: whatever fails before that is an ordinary problem response.
 
     Raises:
-        OfframpError: as a single answer would.
+        OfframpError: as a single answer would; Cancelled when the client leaves before the first event.
     """
     events = _events(request, engine, model, sample)
-    first = await anext(events)
+    first = await anext(events, None)
+    if first is None:
+        raise Cancelled("the client closed the connection")
     # Buffering proxies would hold the events back until the last.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_text(request, model, first, events), media_type=MEDIA_TYPE, headers=headers)

@@ -14,14 +14,14 @@ WIDTH, ROUNDS = 1536, 64
 """A row is multiplied this often with a matrix of this width: some 50 ms on a quiet machine."""
 
 
-def write(folder: Path, stage: str = packages.STAGES[0]) -> Path:
+def write(folder: Path, stage: str = packages.STAGES[0], *, rounds: int = ROUNDS) -> Path:
     """Write it, slow at that stage, into `folder / "colours"`."""
     light = onnx.load(packages.write_colours(folder / "light") / f"{stage}.onnx")
-    heavy = _ballasted(light, f"logits{packages.STAGES.index(stage)}")
+    heavy = _ballasted(light, f"logits{packages.STAGES.index(stage)}", rounds)
     return packages.write_colours(folder, graphs={stage: heavy.SerializeToString()})
 
 
-def _ballasted(model: onnx.ModelProto, logits: str) -> onnx.ModelProto:
+def _ballasted(model: onnx.ModelProto, logits: str, rounds: int) -> onnx.ModelProto:
     """Adds nothing to the answer, slowly: the pixel rows through many identities, times 0."""
     graph = model.graph
     answer = next(node for node in graph.node if logits in node.output)
@@ -37,10 +37,10 @@ def _ballasted(model: onnx.ModelProto, logits: str) -> onnx.ModelProto:
     steps = [helper.make_node("Reshape", ["rows", "flat"], ["flattened"])]
     steps += [helper.make_node("MatMul", ["flattened", "spread"], ["weight0_"])]
     steps += [
-        helper.make_node("MatMul", [f"weight{turn}_", "identity"], [f"weight{turn + 1}_"]) for turn in range(ROUNDS)
+        helper.make_node("MatMul", [f"weight{turn}_", "identity"], [f"weight{turn + 1}_"]) for turn in range(rounds)
     ]
     steps += [
-        helper.make_node("ReduceSum", [f"weight{ROUNDS}_", "ones"], ["sum"], keepdims=1),
+        helper.make_node("ReduceSum", [f"weight{rounds}_", "ones"], ["sum"], keepdims=1),
         helper.make_node("Mul", ["sum", "nothing"], ["zero"]),
         helper.make_node("Add", ["light", "zero"], [logits]),
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from service.core import CHEAPEST, FULL, Budget, OnMiss, Price
 from service.engine import Engine, Sample
 from service.media.image import ImageLimits
 from service.media.source import open_source
-from service.settings import Settings
 from tests import packages
 from tests.service.wire import RED, noisy
 
@@ -29,19 +27,6 @@ BUDGETS = [
     Budget(latency_ms=60_000, on_miss=OnMiss.FAIL),
     Budget(latency_ms=0.001),
 ]
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A running engine with the package `colours` and one that is broken."""
-    folder = tmp_path_factory.mktemp("render")
-    packages.write_colours(folder)
-    packages.write_colours(folder, name="spoilt", altered="look.onnx")
-    made = Engine(Settings(models=(folder,), lanes=1, max_in_flight=32))
-    made.load()
-    made.start()
-    yield made
-    made.stop()
 
 
 def predict(engine: Engine, budget: Budget, data: bytes, *, explain: bool) -> Answer:
