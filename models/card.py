@@ -28,7 +28,7 @@ def write_card(findings: Findings, text: Text, folder: Path) -> None:
         f"![accuracy against compute](curve.png)\n\n{_summary(findings)}",
         f"## Exits, each forced for every image (anytime)\n{exit_table(findings)}",
         f"## By price\n{price_table(findings)}",
-        f"## Against baselines at equal compute\n{baseline_table(findings)}",
+        f"## Against baselines at equal compute\n{baseline_table(findings)}\n\n{_crossing(findings)}",
         f"## Data\n{text.data}",
         f"## Training\n{text.training}",
         f"## Limits\n{text.limits}",
@@ -105,6 +105,18 @@ def _summary(findings: Findings) -> str:
         "price certified for agreement >= 0.99)\n"
         f"a walk costs {default.mean_macs / full:.1%} of the full network on average, is right for "
         f"{default.accuracy.value:.2%} and agrees with the full network on {default.agreement.value:.2%}."
+    )
+
+
+def _crossing(findings: Findings) -> str:
+    """Where static nets win, in words."""
+    if len(findings.statics) < 2:
+        return ""
+    crossing, first = findings.crossing(), findings.exits[0]
+    won = "loses at the dearest of them" if crossing is None else f"wins from {crossing / 1e6:.0f} MMACs on"
+    return (
+        f"Against the line through the static nets the price path {won}; a walk costs at least the first exit's "
+        f"{first.macs / 1e6:.1f}."
     )
 
 

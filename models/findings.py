@@ -90,6 +90,20 @@ class Findings:
         order = np.argsort(costs)
         return float(np.interp(macs, np.array(costs)[order], [path[place].accuracy.value for place in order]))
 
+    def static_at(self, macs: float) -> float:
+        """Accuracy of the line through the static nets at a cost between the smallest and the largest of them."""
+        nets = sorted(self.statics, key=lambda net: net.macs)
+        return float(np.interp(macs, [net.macs for net in nets], [net.accuracy.value for net in nets]))
+
+    def crossing(self) -> float | None:
+        """The MACs from which the price path stays above the static nets' line; None if it ends below it."""
+        dearest = max(net.macs for net in self.statics)
+        grid = np.linspace(self.prices[-1].mean_macs, dearest, 400)
+        below = [macs for macs in grid if (self.at_macs(self.prices, macs) or 0.0) <= self.static_at(macs)]
+        if not below:
+            return float(grid[0])
+        return None if below[-1] == grid[-1] else float(below[-1])
+
 
 def find(package: Package, answers: ExitAnswers, statics: Sequence[StaticNet]) -> Findings:
     """Findings from a package, its answers on the test split, and static nets measured on the same split."""

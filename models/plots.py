@@ -23,8 +23,8 @@ def plot_curve(findings: Findings, file: Path) -> None:
     forced = [(exit_.macs, exit_.accuracy) for exit_ in findings.exits]
     axes.errorbar(*_points(forced), fmt="s", color="C1", capsize=3, label="exit forced (anytime)")
     if findings.statics:
-        static = [(net.macs, net.accuracy) for net in findings.statics]
-        axes.errorbar(*_points(static), fmt="^", color="C3", capsize=3, label="static nets")
+        static = [(net.macs, net.accuracy) for net in sorted(findings.statics, key=lambda net: net.macs)]
+        axes.errorbar(*_points(static), fmt="^:", color="C3", capsize=3, label="static nets")
     axes.set(xlabel="mean multiply-adds per image, millions", ylabel="accuracy on devtest, %")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

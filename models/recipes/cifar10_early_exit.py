@@ -86,7 +86,8 @@ batch-norm statistics measured again on clean images (no change); for Muon a lea
 LIMITS = """- Ten classes; anything else gets one of them, at times with a high score.
 - Certificates hold on average for images like the calibration split: sharper, larger or differently compressed photos
   shrunk to 32x32 aren't like them.
-- Exits forced by a deadline or a compute limit are outside the certificate; the table of forced exits is for them.
+- Exits forced by a deadline or a compute limit are outside the certificate; the table of forced exits is for them. For
+  one fixed cost a static net is the better choice: forced exits are no better than static nets of their cost.
 - One training run, one seed: intervals are those of the test sample, not of training.
 - Intervals are 95 % Wilson intervals, each for itself."""
 

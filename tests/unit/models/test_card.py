@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,19 @@ def test_findings_hold_the_exits_and_both_ends_of_the_path(findings: Findings) -
     assert cheapest.accuracy == findings.exits[0].accuracy
     assert findings.at_macs(findings.prices, cheapest.mean_macs) == pytest.approx(cheapest.accuracy.value)
     assert findings.at_macs(findings.prices, cheapest.mean_macs - 1) is None
+
+
+def test_the_crossing_is_where_static_nets_stop_winning(findings: Findings) -> None:
+    first, last = findings.exits[0], findings.exits[-1]
+    weak, strong = Share(1, 400), Share(399, 400)
+    ends = (first.macs, last.macs)
+    losing, winning = ([StaticNet("net", macs, share) for macs in ends] for share in (strong, weak))
+    assert replace(findings, statics=tuple(losing)).crossing() is None
+    assert replace(findings, statics=tuple(winning)).crossing() == first.macs
+    mixed = (StaticNet("small", first.macs, strong), StaticNet("large", last.macs, weak))
+    crossing = replace(findings, statics=mixed).crossing()
+    assert crossing is not None
+    assert first.macs < crossing < last.macs
 
 
 def test_the_card_shows_what_was_found(findings: Findings, tmp_path: Path) -> None:
