@@ -71,7 +71,7 @@ def test_a_shift_is_seen_soon_even_after_a_long_good_time(quiet: int, risk: floa
     assert np.median(delays) <= allowed + 10
 
 
-@settings(max_examples=50)
+@settings(max_examples=100)
 @given(
     epsilon=st.floats(1e-4, 1.0),
     losses=st.lists(st.booleans(), max_size=200),
@@ -85,8 +85,11 @@ def test_wealth_is_never_negative_and_bets_stay_in_their_bounds(epsilon: float, 
         wealth.observe(np.array([lost]))
         assert wealth.total[0] >= 0
         assert math.isfinite(wealth.total[0])
-        if before < 1e9:  # below the cap W is what the formula says
-            assert wealth.total[0] == pytest.approx(before * (1 + bet * (lost - epsilon)), rel=1e-9)
+        by_formula = before * (1 + bet * (lost - epsilon))
+        if by_formula < 1e12:  # the cap; above it wealth may only be less
+            assert wealth.total[0] == pytest.approx(by_formula, rel=1e-9)
+        else:
+            assert wealth.total[0] <= by_formula * (1 + 1e-9)
 
 
 def test_a_crossing_is_not_forgotten() -> None:
