@@ -77,7 +77,7 @@ def test_a_stream_follows_one_input(colours_server: str) -> None:
 def slow_server(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose second stage takes its time."""
     # Slow enough for a busy client to leave in time.
-    path = slow_package.write(tmp_path_factory.mktemp("slow"), "look", rounds=10 * slow_package.ROUNDS)
+    path = slow_package.write(tmp_path_factory.mktemp("slow"), "look", rounds=4 * slow_package.ROUNDS)
     with start_server("--models", str(path), OFFRAMP_LANES="1", OFFRAMP_MAX_BATCH_ROWS="1") as url:
         yield url
 
