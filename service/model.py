@@ -9,6 +9,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.auditor import Auditor, Sampling
 from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
@@ -119,8 +120,7 @@ def profile(package: Package, lanes: Sequence[ModelSessions], router: Router) ->
 
 def _stage_seconds(package: Package, lane: ModelSessions, router: Router, rows: int) -> list[float]:
     """Median seconds of each stage for a batch of blank inputs."""
-    walkers = [blank_walker(package, slot) for slot in range(rows)]
-    work = StageWork(lane, router, walkers)
+    work = StageWork.of(package, lane, router, rows)
     return [work.seconds(stage) for stage in range(len(package.manifest.stages))]
 
 
@@ -139,13 +139,17 @@ class StageWork:
     lane: ModelSessions
     router: Router
     walkers: Sequence[Walker]
+    prices: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, package: Package, lane: ModelSessions, router: Router, rows: int) -> StageWork:
+        """Blank walkers at the price "full"."""
+        return cls(lane, router, [blank_walker(package, slot) for slot in range(rows)], np.full(rows, FULL))
 
     def run(self, stage: int) -> None:
         """Run and route one stage, and keep the state of every row."""
-        rows = len(self.walkers)
-        outputs = self.lane.run(stage, self.walkers)
-        self.router.route(stage, outputs, np.full(rows, FULL))
-        self.lane.keep(stage, self.walkers, range(rows))
+        self.router.route(stage, self.lane.run(stage, self.walkers), self.prices)
+        self.lane.keep(stage, self.walkers, range(len(self.walkers)))
 
     def seconds(self, stage: int) -> float:
         """Median seconds of a few runs, after one that counts for nothing."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import SettingsError
-from service.model import StageWork, blank_walker
+from service.model import StageWork
 from service.package.load import Package
 from service.routing.base import build
 from service.runtime.onnx import PROVIDERS, ModelSessions, session_options, state_shapes
@@ -64,7 +64,7 @@ def _seconds(work: Callable[[], None], repeats: int) -> float:
 def _staged(package: Package, rows: int, settings: Settings) -> Callable[[], None]:
     pool = StatePool(rows, state_shapes(package))
     lane = ModelSessions(package, pool, device=settings.device, threads=settings.lane_threads, max_rows=rows)
-    work = StageWork(lane, build(package), [blank_walker(package, slot) for slot in range(rows)])
+    work = StageWork.of(package, lane, build(package), rows)
 
     def run() -> None:
         for stage in range(len(package.manifest.stages)):

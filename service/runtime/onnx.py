@@ -56,15 +56,15 @@ class StageSession:
         self._max_rows = max_rows
         self.inputs = self._buffers(self._session.get_inputs(), package, stage.inputs)
         self.outputs = self._buffers(self._session.get_outputs(), package, stage.outputs)
-        self._bindings: dict[int, Any] = {}
+        self._bindings: dict[int, tuple[Any, Outputs]] = {}
 
-    def run(self, rows: int) -> None:
-        """Run the first `rows` rows of the input buffers into the output buffers."""
-        if not 1 <= rows <= self._max_rows:
-            raise ValueError(f"{rows} rows for buffers of {self._max_rows}")
+    def run(self, rows: int) -> Outputs:
+        """Run the first `rows` rows of the input buffers; the outputs are views of the output buffers."""
         if rows not in self._bindings:
             self._bindings[rows] = self._bind(rows)
-        self._session.run_with_iobinding(self._bindings[rows])
+        binding, outputs = self._bindings[rows]
+        self._session.run_with_iobinding(binding)
+        return outputs
 
     def _buffers(
         self, nodes: Sequence[Any], package: Package, declared: Mapping[str, Input | Output]
@@ -85,13 +85,15 @@ class StageSession:
             raise PackageError(package.path / self.stage.graph, self.stage.name, problem, remedy)
         return np.zeros((self._max_rows, *shape), _DTYPES[kind])
 
-    def _bind(self, rows: int) -> Any:
+    def _bind(self, rows: int) -> tuple[Any, Outputs]:
+        if not 1 <= rows <= self._max_rows:
+            raise ValueError(f"{rows} rows for buffers of {self._max_rows}")
         binding = self._session.io_binding()
         for name, buffer in self.inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(buffer[:rows]))
         for name, buffer in self.outputs.items():
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(buffer[:rows]))
-        return binding
+        return binding, {name: buffer[:rows] for name, buffer in self.outputs.items()}
 
 
 def _contract(role: Input | Output, package: Package) -> tuple[str, list[int] | None]:
@@ -157,12 +159,11 @@ class ModelSessions:
         slots = [walker.slot for walker in walkers]
         for name, buffer in session.inputs.items():
             if session.stage.inputs[name] == "state":
-                np.take(self._pool.tensors[name], slots, axis=0, out=buffer[:rows], mode="clip")
+                _gather(self._pool.tensors[name], slots, buffer)
             else:
                 for row, walker in enumerate(walkers):
                     buffer[row] = walker.glimpses[name]
-        session.run(rows)
-        return {name: buffer[:rows] for name, buffer in session.outputs.items()}
+        return session.run(rows)
 
     def keep(self, place: int, walkers: Sequence[Walker], rows: Sequence[int]) -> None:
         """See `Runner.keep`."""
@@ -170,7 +171,27 @@ class ModelSessions:
         session = self.stages[place]
         for name, role in session.stage.outputs.items():
             if role == "state":
-                self._pool.tensors[name][slots] = session.outputs[name][list(rows)]
+                _scatter(session.outputs[name], rows, self._pool.tensors[name], slots)
+
+
+# One row is copied without numpy's index arrays: they would cost more than the copy, and a lone request is the one that
+# a client waits for.
+
+
+def _gather(pool: NDArray[Any], slots: list[int], buffer: NDArray[Any]) -> None:
+    """Copy rows of a pool into the head of a buffer."""
+    if len(slots) == 1:
+        buffer[0] = pool[slots[0]]
+    else:
+        pool.take(slots, axis=0, out=buffer[: len(slots)], mode="clip")
+
+
+def _scatter(outputs: NDArray[Any], rows: Sequence[int], pool: NDArray[Any], slots: list[int]) -> None:
+    """Copy rows of a buffer into a pool."""
+    if len(slots) == 1:
+        pool[slots[0]] = outputs[rows[0]]
+    else:
+        pool[slots] = outputs[list(rows)]
 
 
 class OnnxRunner:
