@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -142,6 +143,7 @@ class ModelSessions:
         ]
         for session in self.stages:
             self._check_states(package, session)
+        self._moves = [_Moves.of(session, pool) for session in self.stages]
 
     def _check_states(self, package: Package, session: StageSession) -> None:
         """A state has one shape, in whichever stage it is made or asked for."""
@@ -155,23 +157,39 @@ class ModelSessions:
 
     def run(self, place: int, walkers: Sequence[Walker]) -> Outputs:
         """See `Runner.run`."""
-        session, rows = self.stages[place], len(walkers)
-        slots = [walker.slot for walker in walkers]
-        for name, buffer in session.inputs.items():
-            if session.stage.inputs[name] == "state":
-                _gather(self._pool.tensors[name], slots, buffer)
-            else:
-                for row, walker in enumerate(walkers):
-                    buffer[row] = walker.glimpses[name]
-        return session.run(rows)
+        moves, slots = self._moves[place], [walker.slot for walker in walkers]
+        for pool, buffer in moves.gathered:
+            _gather(pool, slots, buffer)
+        for name, buffer in moves.shown:
+            for row, walker in enumerate(walkers):
+                buffer[row] = walker.glimpses[name]
+        return self.stages[place].run(len(slots))
 
     def keep(self, place: int, walkers: Sequence[Walker], rows: Sequence[int]) -> None:
         """See `Runner.keep`."""
         slots = [walkers[row].slot for row in rows]
-        session = self.stages[place]
-        for name, role in session.stage.outputs.items():
-            if role == "state":
-                _scatter(session.outputs[name], rows, self._pool.tensors[name], slots)
+        for buffer, pool in self._moves[place].kept:
+            _scatter(buffer, rows, pool, slots)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """What is copied around a stage, looked up once: pool to buffer, glimpses to buffer, buffer to pool."""
+
+    gathered: list[tuple[NDArray[Any], NDArray[Any]]]
+    shown: list[tuple[str, NDArray[Any]]]
+    kept: list[tuple[NDArray[Any], NDArray[Any]]]
+
+    @classmethod
+    def of(cls, session: StageSession, pool: StatePool) -> _Moves:
+        stage = session.stage
+        states = [name for name, role in stage.inputs.items() if role == "state"]
+        made = [name for name, role in stage.outputs.items() if role == "state"]
+        return cls(
+            gathered=[(pool.tensors[name], session.inputs[name]) for name in states],
+            shown=[(name, session.inputs[name]) for name in stage.glimpses],
+            kept=[(session.outputs[name], pool.tensors[name]) for name in made],
+        )
 
 
 # One row is copied without numpy's index arrays: they would cost more than the copy, and a lone request is the one that
