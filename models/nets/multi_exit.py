@@ -96,6 +96,18 @@ class ChainStage(Stage):
         return {self.outputs[0]: self.body(state[self.inputs[0]])}
 
 
+class JoinedStage(Stage):
+    """Two stages run as one: the first one's exit is gone, its state never leaves."""
+
+    def __init__(self, first: Stage, second: Stage) -> None:
+        super().__init__(first.name, second.head)
+        self.inputs, self.outputs = first.inputs, second.outputs
+        self.first, self.second = first, second
+
+    def features(self, state: Mapping[str, Tensor]) -> State:
+        return self.second.features(self.first.features(state))
+
+
 class MultiExitNet(nn.Module):
     """The stages in order; `forward` walks all of them."""
 
@@ -128,6 +140,13 @@ class MultiExitNet(nn.Module):
             if logits is not None:
                 answers.append(logits)
         return answers
+
+
+def without_exit(net: MultiExitNet, name: str) -> MultiExitNet:
+    """The same network with one stage's exit taken out: the stage runs as one with the next."""
+    chain = net.chain()
+    place = [stage.name for stage in chain].index(name)
+    return MultiExitNet([*chain[:place], JoinedStage(chain[place], chain[place + 1]), *chain[place + 2 :]])
 
 
 def build(widths: Widths, *, classes: int, early_exits: bool) -> MultiExitNet:

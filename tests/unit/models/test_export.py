@@ -16,7 +16,7 @@ from models.export import ExportedStage
 from models.macs import macs_per_row
 from models.nets.fold import folded
 from models.nets.layers import ConvNorm
-from models.nets.multi_exit import MultiExitNet, Widths, build
+from models.nets.multi_exit import MultiExitNet, Widths, build, without_exit
 from service.core import FULL
 from service.routing import base
 
@@ -60,6 +60,22 @@ def test_graphs_equal_the_network(
     worst = export.parity(net, stages, files, images)
     assert set(worst) == {"block1", "block2", "block3", "block4", "block5", "walk"}
     export.require_parity(worst)
+
+
+def test_an_exit_taken_out_leaves_the_others_as_they_were(
+    net: MultiExitNet, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    shorter = without_exit(net, "block2")
+    with torch.no_grad():
+        all_exits, left = net(torch.from_numpy(images[:4])), shorter.eval()(torch.from_numpy(images[:4]))
+    assert [torch.equal(one, other) for one, other in zip([all_exits[0], *all_exits[2:]], left, strict=True)] == [
+        True
+    ] * 4
+    stages = export.exported_stages(shorter)
+    assert [stage.stage.name for stage in stages] == ["block1", "block2", "block4", "block5"]
+    assert (stages[1].ports.inputs, stages[1].ports.outputs) == (("fine", "coarse"), ("x3", "logits"))
+    files = export.write_stages(stages, torch.from_numpy(images[:2]), tmp_path)
+    export.require_parity(export.parity(shorter, stages, files, images))
 
 
 def test_a_graph_that_differs_is_refused() -> None:
