@@ -149,7 +149,10 @@ class ModelTelemetry:
             (name, reason): metrics.exits.labels(model, name, reason.value) for name in graph.exits for reason in Reason
         }
         self._wasted = {reason: metrics.wasted.labels(model, reason) for reason in (CANCELLED, EXPIRED, ERROR, SHADOW)}
-        self._stage_macs = {name: metrics.stage_macs.labels(model, name) for name in graph.names}
+        self._stage_macs = {
+            name: (metrics.stage_macs.labels(model, name), macs)
+            for name, macs in zip(graph.names, graph.macs, strict=True)
+        }
         self._stage_rows = [metrics.stage_rows.labels(model, name) for name in graph.names]
         self._stage_seconds = [metrics.stage_seconds.labels(model, name) for name in graph.names]
         self._releases = {
@@ -186,7 +189,8 @@ class ModelTelemetry:
         self._duration.observe(seconds)
         self._compute.observe(walker.ledger.macs)
         for stage in walker.ledger.stages:
-            self._stage_macs[stage].inc(self._graph.macs[self._graph.names.index(stage)])
+            counter, macs = self._stage_macs[stage]
+            counter.inc(macs)
         self._device.observe(walker.ledger.device_s)
         self._queue.observe(walker.ledger.queue_s)
         self._saved.inc(max(0, self._graph.full_macs - walker.ledger.macs))
