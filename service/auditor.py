@@ -5,13 +5,12 @@ them. Event loop and lanes share it, so it holds a lock around the monitor.
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 from threading import Lock
 
-from service.core import Audit
+from service.core import Audit, Price, named
 from service.monitor.monitor import WATCHABLE, Monitor
 from service.monitor.watch import Watch
 from service.package.curves import Certificate
@@ -107,5 +106,6 @@ def _sentence(watch: Watch) -> str:
     return f"{target} is suspended: its price {_shown(given.price)} makes way for {_shown(watch.in_force.price)}"
 
 
-def _shown(price: float) -> str:
-    return f"{price:g}" if math.isfinite(price) else "full" if price < 0 else "cheapest"
+def _shown(price: Price) -> str:
+    name = named(price)
+    return name if isinstance(name, str) else f"{name:g}"

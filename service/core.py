@@ -24,6 +24,11 @@ CHEAPEST = Price(math.inf)
 """Leave at the first exit."""
 
 
+def named(price: Price) -> float | str:
+    """A price as a person or JSON can read it: the two ends of the path have names."""
+    return {FULL: "full", CHEAPEST: "cheapest"}.get(price, float(price))
+
+
 class OnMiss(StrEnum):
     """What a passed deadline does to a request."""
 

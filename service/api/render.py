@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from service.answer import Answer
-from service.core import Price, Reached, Standing, Step
+from service.core import Reached, Standing, Step
+from service.core import named as price
 from service.model import Model
 from service.package.curves import Certificate, CurvePoint
 from service.package.load import Package
 
 _TOP = 5
-
-
-def price(value: Price) -> float | str:
-    """A price as JSON can carry it."""
-    if math.isinf(value):
-        return "full" if value < 0 else "cheapest"
-    return value
 
 
 def answer(given: Answer) -> dict[str, Any]:
