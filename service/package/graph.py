@@ -44,6 +44,24 @@ class StageGraph:
             full_macs=_dearest(macs, after),
         )
 
+    @property
+    def chain(self) -> bool:
+        """Whether each stage but the last is followed by the next one and no other."""
+        last = len(self.names) - 1
+        return all(after == ((stage + 1,) if stage < last else ()) for stage, after in enumerate(self.after))
+
+    @property
+    def anytime(self) -> bool:
+        """Whether an answer stands after every stage, so that a walk may be broken off anywhere."""
+        return min(self.exit_of) >= 0
+
+    def cheapest_way(self, stage: int) -> list[int]:
+        """The stages of the least MACs from the start of a stage to the next exit, both included."""
+        way, costs = [stage], self.to_next_exit(self.macs)
+        while self.exit_of[way[-1]] < 0:
+            way.append(min(self.after[way[-1]], key=costs.__getitem__))
+        return way
+
     def to_next_exit(self, costs: Sequence[float]) -> list[float]:
         """For each stage, the least cost from its start to the end of the next stage with an exit, itself included.
 
