@@ -15,7 +15,7 @@ from service.scheduler.course import Course
 def own_prices(
     course: Course, stage: int, walkers: Sequence[Walker], paid: Sequence[Price]
 ) -> NDArray[np.float64] | None:
-    """What each would pay if nothing were scarce, float64 [rows]; None where they do, or where only one stage follows."""
+    """What each would pay if nothing were scarce, float64 [rows]; None where they do, or if only one stage follows."""
     floors = [walker.terms.floor for walker in walkers]
     fork = len(course.graph.after[stage]) > 1
     return np.array(floors, np.float64) if fork and floors != list(paid) else None
