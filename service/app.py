@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import certificates, openapi, ops, predict, problems
 from service.api.methods import Methods
+from service.api.v2 import routes as v2
 from service.engine import Engine
 from service.errors import OfframpError
 from service.settings import Settings
@@ -40,6 +41,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.include_router(predict.router)
     app.include_router(ops.router)
     app.include_router(certificates.router)
+    app.include_router(v2.router)
     app.add_middleware(Methods)
     app.add_middleware(RequestId)
     problems.install(app)
