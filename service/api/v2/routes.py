@@ -16,7 +16,8 @@ from service.engine import Engine
 from service.errors import Malformed, NotReady, OfframpError, TooLarge
 from service.model import Model
 
-router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
+# Not in /openapi.json: the protocol is its own contract, and docs/v2.md says how far it goes here.
+router = APIRouter(prefix="/v2", include_in_schema=False)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _WORTH_PACKING = 1024
 """Bytes of a reply below which packing costs more than it saves."""
