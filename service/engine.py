@@ -110,6 +110,24 @@ class Engine:
             raise NotReady(f"model {name!r} is unloaded")
         return self.models[name]
 
+    def withdraw(self, name: str) -> None:
+        """Take no new work for a model; what it has is finished.
+
+        Raises:
+            NotReady, UnknownModel: see `model`.
+        """
+        self.model(name)
+        self.withdrawn.add(name)
+
+    def put_back(self, name: str) -> None:
+        """Take work again for a model that was withdrawn.
+
+        Raises:
+            NotReady, UnknownModel: see `model`.
+        """
+        self.withdrawn.discard(name)
+        self.model(name)
+
     def default(self, modality: str) -> Model:
         """The first model, by name, that reads a modality.
 

@@ -13,7 +13,7 @@ from service.answer import Answer
 from service.api import budgets, render
 from service.api.v2.messages import InferReply, InferRequest, Wanted
 from service.api.v2.tensors import BYTES, Tensor
-from service.core import Budget
+from service.core import Budget, Reached, Standing
 from service.engine import Sample
 from service.errors import Malformed, TooLarge
 from service.media.image import ImageLimits
@@ -23,6 +23,7 @@ from service.settings import Settings
 
 LABEL, PROBABILITY = "label", "probability"
 _PIXEL_AXES = 4
+_SO_FAR = ("mmacs", "fraction_of_full", "device_ms")
 _IGNORED = frozenset({"triton_enable_empty_final_response"})
 _MOST_URGENT, _LEAST_URGENT = 1, 8
 
@@ -61,8 +62,33 @@ def reply(request: InferRequest, model: Model, answers: Sequence[Answer]) -> Inf
         version=model.package.manifest.version,
         id=request.id,
         parameters=receipt(answers),
-        outputs=[_output(one, model, answers) for one in wanted],
+        outputs=[_output(one, model, [answer.standing for answer in answers]) for one in wanted],
     )
+
+
+def passed(request: InferRequest, model: Model, event: Reached) -> InferReply:
+    """The answer so far at an exit that a walk has passed, and what it had cost by then."""
+    told = render.reached(event, model.package)
+    wanted = request.outputs or [Wanted(LABEL), Wanted(PROBABILITY)]
+    return InferReply(
+        model=model.name,
+        version=model.package.manifest.version,
+        id=request.id,
+        parameters={"exit": told["exit"], **{name: told["compute"][name] for name in _SO_FAR}},
+        outputs=[_output(one, model, [event.standing]) for one in wanted],
+    )
+
+
+def versioned(model: Model, version: str | None) -> Model:
+    """The model, if that is its version, or the first number of it, or none was asked for.
+
+    Raises:
+        Malformed: another version.
+    """
+    served = model.package.manifest.version
+    if version not in (None, "", served, served.partition(".")[0]):
+        raise Malformed(f"model {model.name} is served in version {served}, not {version}")
+    return model
 
 
 def receipt(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -122,9 +148,9 @@ def _openers(tensor: Tensor, model: Model, settings: Settings) -> list[Callable[
     return [partial(open_pixels, picture, limits) for picture in pixels]
 
 
-def _output(wanted: Wanted, model: Model, answers: Sequence[Answer]) -> Tensor:
+def _output(wanted: Wanted, model: Model, standings: Sequence[Standing]) -> Tensor:
     labels = model.package.labels
-    rows = np.stack([answer.standing.output for answer in answers]).astype(np.float32)
+    rows = np.stack([standing.output for standing in standings]).astype(np.float32)
     if wanted.classes:
         best = min(wanted.classes, rows.shape[1])
         order = np.argsort(-rows, axis=1, kind="stable")[:, :best]

@@ -30,17 +30,8 @@ def _engine(request: Request) -> Engine:
 
 
 def _model(request: Request, model: str, version: str | None) -> Model:
-    """The model served under that name, in the version that the client insists on.
-
-    Raises:
-        NotReady, UnknownModel: see `Engine.model`.
-        Malformed: another version.
-    """
-    found = _engine(request).model(model)
-    served = found.package.manifest.version
-    if version not in (None, "", served, served.partition(".")[0]):
-        raise Malformed(f"model {model} is served in version {served}, not {version}")
-    return found
+    """The model served under that name, in the version that the client insists on: see `inference.versioned`."""
+    return inference.versioned(_engine(request).model(model), version)
 
 
 @router.get("")
@@ -112,18 +103,14 @@ async def index(request: Request) -> list[dict[str, str]]:
 @router.post("/repository/models/{model}/load")
 async def load(request: Request, model: str) -> Response:
     """Serve an unloaded model again, as it was loaded at the start."""
-    engine = _engine(request)
-    engine.withdrawn.discard(model)
-    engine.model(model)
+    _engine(request).put_back(model)
     return JSONResponse({})
 
 
 @router.post("/repository/models/{model}/unload")
 async def unload(request: Request, model: str) -> Response:
     """Take no new work for a model; what it has is finished."""
-    engine = _engine(request)
-    engine.model(model)
-    engine.withdrawn.add(model)
+    _engine(request).withdraw(model)
     return JSONResponse({})
 
 
