@@ -19,6 +19,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from service.api import budgets
+from service.api.leaving import exchange
 from service.errors import Cancelled, Malformed, TooLarge
 from service.media.base import declared
 
@@ -48,7 +49,7 @@ class Body:
     budget: dict[str, Any] = field(default_factory=dict)
     explain: bool = False
     received_at: float = 0.0
-    """When the last byte had come, in seconds of the monotonic clock: deadlines count from here."""
+    """When the last byte had come to this machine, in seconds of the monotonic clock: deadlines count from here."""
 
 
 async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
@@ -63,7 +64,7 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
         data = await _bytes(request, max_bytes)
     except ClientDisconnect as error:
         raise Cancelled("the client closed the connection before the body's end") from error
-    received_at = time.monotonic()
+    received_at = _received_at(request)
     content_type = request.headers.get("content-type")
     kind = declared(content_type)
     if kind == "multipart/form-data":
@@ -77,6 +78,11 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
     if len(body.inputs) > max_inputs:
         raise TooLarge(f"{len(body.inputs)} inputs; at most {max_inputs} are taken", limit=max_inputs)
     return replace(body, received_at=received_at)
+
+
+def _received_at(request: Request) -> float:
+    known = exchange(request)
+    return time.monotonic() if known is None or known.received_at is None else known.received_at
 
 
 async def _bytes(request: Request, limit: int) -> bytes:

@@ -1,0 +1,89 @@
+"""The turnstile: how many requests are inside the process, how fast they come out, and who can't be out in time.
+
+The scheduler sees a request only once its handler runs. What a request costs around its stages (parsing, admission, its
+answer) is queued in the event loop, where nobody orders it and no price thins it out; when that is the bottleneck the
+scheduler's own queue stays short and everybody is late. So the process as a whole is taken as one more queue: it hands
+out answers at a pace, measured while it is busy, and a newcomer with too many more urgent ones ahead is turned away
+before anything is spent on it. Nothing is forecast: the count is what it is now.
+
+Pure: the time is passed in, in seconds of the monotonic clock. Used by the event loop's thread only.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+_WEIGHT = 0.02
+"""Weight of the newest interval: about the last 50 count. Batches answer in bunches, so fewer would be noise."""
+_SHARE = 0.6
+"""Share of a newcomer's patience that the wait behind others may take: the rest is for its own walk, and for bunches."""
+_FREE = 4
+"""With no more than this many ahead everybody is let in: a single stall, or a slow model's pace, must not refuse."""
+_SPREADS = 3.0
+"""The reserve lies this many mean absolute deviations above the mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One request inside. `urgency_at` orders it among the others, as in the scheduler's queues."""
+
+    model: Hashable
+    urgency_at: float
+    entered_at: float
+
+
+@dataclass(slots=True)
+class _Crowd:
+    """Those inside for one model, most urgent first, and the seconds between two of its answers while it is busy."""
+
+    urgencies: list[float] = field(default_factory=list)
+    pace_s: float = 0.0
+
+
+class Turnstile:
+    """Counts requests in and out, by model."""
+
+    def __init__(self) -> None:
+        self._crowds: dict[Hashable, _Crowd] = {}
+        self._left_at = 0.0
+        self._mean_s = self._spread_s = 0.0
+
+    def __len__(self) -> int:
+        """Requests inside."""
+        return sum(len(crowd.urgencies) for crowd in self._crowds.values())
+
+    @property
+    def reserve_s(self) -> float:
+        """Seconds that the way from a walk's end to its answer rarely exceeds: deadlines are drawn nearer by it."""
+        return self._mean_s + _SPREADS * self._spread_s
+
+    def lateness(self, urgency_at: float, patience_s: float) -> float:
+        """By how many seconds the wait behind the more urgent ones would be too long; 0 or less: come in."""
+        ahead, wait = 0, 0.0
+        for crowd in self._crowds.values():
+            before = bisect_right(crowd.urgencies, urgency_at)
+            ahead += before
+            wait += before * crowd.pace_s
+        return wait - _SHARE * patience_s if ahead > _FREE else 0.0
+
+    def enter(self, model: Hashable, urgency_at: float, now: float) -> Pass:
+        """A request goes in; hand the pass back with `leave`."""
+        insort(self._crowds.setdefault(model, _Crowd()).urgencies, urgency_at)
+        return Pass(model, urgency_at, now)
+
+    def leave(self, given: Pass, now: float) -> None:
+        """A request has its answer, or its client has gone."""
+        crowd = self._crowds[given.model]
+        del crowd.urgencies[bisect_right(crowd.urgencies, given.urgency_at) - 1]
+        # Alone, a request takes as long as it takes; only those that followed each other tell the pace.
+        if given.entered_at <= self._left_at:
+            interval = now - self._left_at
+            crowd.pace_s += _WEIGHT * (interval - crowd.pace_s) if crowd.pace_s else interval
+        self._left_at = now
+
+    def told(self, seconds: float) -> None:
+        """An answer was on its way for that long since its walk had ended."""
+        self._mean_s += _WEIGHT * (seconds - self._mean_s)
+        self._spread_s += _WEIGHT * (abs(seconds - self._mean_s) - self._spread_s)
