@@ -20,13 +20,13 @@ import numpy as np
 import onnx
 import torch
 
-from models import calibrate, card, export, package
+from models import baselines, calibrate, card, export, package
 from models.calibration.walks import ExitAnswers
 from models.data import cifar10, splits
 from models.data.cifar10 import SIDE, ImageSet
-from models.findings import Findings, Share, StaticNet, find
+from models.findings import Findings, StaticNet, find
 from models.macs import macs_per_row
-from models.nets.multi_exit import Widths, build, without_exit
+from models.nets.multi_exit import MultiExitNet, Widths, build, without_exit
 from models.plots import plot_curve, plot_image
 from models.training.augmentation import Augmentation
 from models.training.loop import Plan, Trainer
@@ -108,7 +108,7 @@ def parts() -> splits.Splits:
     return splits.stratified(training_set().labels, router=ROUTER_SIZE, calibration=CALIBRATION_SIZE, seed=SEED)
 
 
-def trainer(widths: Widths, plan: Plan, folder: Path, *, early_exits: bool) -> Trainer:
+def trainer(widths: Widths, plan: Plan, folder: Path, *, early_exits: bool) -> Trainer[MultiExitNet]:
     """A trainer of a new network, or of one resumed from the folder."""
     data = training_set()
     torch.manual_seed(plan.seed)
@@ -118,12 +118,12 @@ def trainer(widths: Widths, plan: Plan, folder: Path, *, early_exits: bool) -> T
     return Trainer(net, training, data.take(parts().router), plan, folder)
 
 
-def main_trainer(work: Path) -> Trainer:
+def main_trainer(work: Path) -> Trainer[MultiExitNet]:
     """The trainer of the network that is shipped."""
     return trainer(Widths(), MAIN, work / "main", early_exits=True)
 
 
-def trained(work: Path) -> Trainer:
+def trained(work: Path) -> Trainer[MultiExitNet]:
     """The same once it has run; raises RuntimeError before."""
     done = main_trainer(work)
     if not done.epoch:
@@ -149,7 +149,7 @@ def train_static(work: Path, _: Path) -> None:
         macs = macs_per_row(onnx.load(file))
         minutes = round(run.seconds / 60, 1)
         results.append({"name": name, "macs": macs, "right": right, "of": len(devtest), "minutes": minutes})
-        (work / "static.json").write_text(json.dumps(results, indent=1))
+        (work / "static.json").write_text(json.dumps({"nets": results}, indent=1))
 
 
 def export_stages(work: Path, folder: Path) -> None:
@@ -220,10 +220,9 @@ def write_card(work: Path, folder: Path) -> None:
 
 
 def statics(work: Path) -> list[StaticNet]:
-    """The static nets trained so far."""
+    """The static nets trained so far, or those of the shipped card."""
     file = work / "static.json"
-    rows = json.loads(file.read_text()) if file.exists() else []
-    return [StaticNet(row["name"], row["macs"], Share(row["right"], row["of"])) for row in rows]
+    return baselines.read(file) if file.exists() else baselines.cifar10()
 
 
 def card_text(findings: Findings, answers: ExitAnswers, found: Package) -> card.Text:
