@@ -73,10 +73,17 @@ class Executor:
             ended = self._conductor.take_ended()
         self._tell(ended)
 
-    def admit(self, walker: Walker) -> None:
-        """Let a walker in, or raise why not: see `Conductor.admit`."""
+    def admit(self, walkers: Sequence[Walker]) -> None:
+        """Let all of a request's walkers in, or none and raise why not: see `Conductor.admit`."""
         with self._changed:
-            self._conductor.admit(walker, time.monotonic())
+            now = time.monotonic()
+            for place, walker in enumerate(walkers):
+                try:
+                    self._conductor.admit(walker, now)
+                except Exception:
+                    for admitted in walkers[:place]:
+                        self._conductor.withdraw(admitted)
+                    raise
 
     def withdraw(self, walker: Walker) -> None:
         """An admitted walker will not be submitted."""

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 _WEIGHT = 0.02
 """Weight of the newest interval: about the last 50 count. Batches answer in bunches, so fewer would be noise."""
 _SHARE = 0.6
-"""Share of a newcomer's patience that the wait behind others may take: the rest is for its own walk, and for bunches."""
+"""Share of a newcomer's patience that the wait behind others may take; the rest is for its own walk and for bunches."""
 _FREE = 4
-"""With no more than this many ahead everybody is let in: a single stall, or a slow model's pace, must not refuse."""
+"""With no more than this many ahead everybody is let in: one stall, or one slow model's pace, must not refuse."""
 _SPREADS = 3.0
 """The reserve lies this many mean absolute deviations above the mean."""
 

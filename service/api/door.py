@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api import problems
 from service.api.front import Asking, Front
@@ -56,7 +56,7 @@ class Door(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Of the parser: the head of a request is there."""
         self._asking = self._refusal = self._arriving = None
-        if self.cycle is None or self.cycle.response_complete:
+        if self._idle():
             self._asking = self._front.asking(self.parser.get_method(), self.url, self.headers)
             self._refusal = self._refuse(self._asking)
             if self._refusal is not None:
@@ -87,6 +87,11 @@ class Door(HttpToolsProtocol):
         self._leave()
         self._served = None
         super().on_response_complete()
+
+    def _idle(self) -> bool:
+        """Whether no earlier request of this connection is still being answered."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
 
     def _refuse(self, asking: Asking | None) -> Overloaded | None:
         """Why a request can't come in; None if it may, or if only its handler can tell."""

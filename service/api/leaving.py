@@ -30,6 +30,10 @@ class Exchange:
     gone: bool = False
     on_leave: Callable[[], object] | None = None
 
+    def left(self) -> bool:
+        """Whether the client has gone; a method, since that changes while a handler waits."""
+        return self.gone
+
     def leave(self) -> None:
         """The client has gone."""
         self.gone = True
@@ -57,14 +61,14 @@ async def _told(known: Exchange, work: Coroutine[Any, Any, Result]) -> Result:
     """The door cancels the handler itself: no task more, and nothing to wait for beside the work."""
     handler = asyncio.current_task()
     assert handler is not None, "handlers run as tasks"
-    if known.gone:
+    if known.left():
         work.close()
         raise Cancelled("the client closed the connection")
     known.on_leave = handler.cancel
     try:
         return await work
     except asyncio.CancelledError:
-        if not known.gone:
+        if not known.left():
             raise
         handler.uncancel()
         raise Cancelled("the client closed the connection") from None

@@ -13,6 +13,10 @@ from service.media.image import ImageLimits, ImageSource
 class Source(Protocol):
     """An opened input that makes views of itself on demand."""
 
+    @property
+    def pixels(self) -> int:
+        """How large it is: what a view costs grows with it."""
+
     def glimpse(self, height: int, width: int) -> NDArray[Any]:
         """One view, as a stage asks for it: uint8 [height, width, 3] of an image."""
 

@@ -30,6 +30,9 @@ MENU = np.concatenate(([0.0], np.geomspace(1e-2, 1e4, 61), [math.inf]))
 LAST = len(MENU) - 1
 STEPS_PER_PRIORITY = 3
 """One step of priority halves or doubles the price that a walker pays: 10^0.3 is 2."""
+_SHARE = 0.2
+"""Share of the time left to its deadline by which each is to be done: a queue that is full to its deadlines has no room
+for a burst."""
 _REFRESH_S = 0.02
 """Stage times drift slowly: the tables of expected work are made anew this often."""
 
@@ -177,6 +180,8 @@ class Wants:
         self._order = np.argsort(book.times[0], kind="stable")
         self._urgency = book.times[0][self._order]
         self._left = book.times[1][self._order] - now - busy_s
+        # A deadline that has passed already is no nearer for a share of it.
+        self._wanted = np.minimum(self._left, self._left * _SHARE)
         codes = book.codes[:, self._order]
         self._model, self._stage, self._floor, self._ceiling, self._last, self._shift = codes
         self._tables, self._lanes = tables, lanes
@@ -184,11 +189,11 @@ class Wants:
 
     def fit(self, place: int) -> bool:
         """Whether at this place of the menu everybody is served in time."""
-        return bool((self._finish(place) <= self._left).all())
+        return bool((self._finish(place) <= self._wanted).all())
 
     def forgive(self) -> None:
         """Leave out the deadlines that not even the highest price can save."""
-        self._left = np.where(self._finish(LAST) <= self._left, self._left, math.inf)
+        self._wanted = np.where(self._finish(LAST) <= self._left, self._wanted, math.inf)
 
     def lateness_with(self, entry: Entry, late_alone: float, work: float) -> float:
         """See `Market.lateness`; alone the newcomer would reach an exit `late_alone` seconds after its deadline
