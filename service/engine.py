@@ -92,6 +92,11 @@ class Engine:
         self._executor.start()
         self.ready = True
 
+    @property
+    def dead_lanes(self) -> list[str]:
+        """Lanes that ended by an error: what a liveness probe should restart the process for."""
+        return self._executor.dead if self.ready else []
+
     def stop(self) -> None:
         """Finish the accepted work and end the threads. Blocks up to `settings.drain_s`."""
         self.ready = False
@@ -127,7 +132,7 @@ class Engine:
 
     def crowded(self, name: str, urgency_at: float, patience_s: float) -> Overloaded | None:
         """Why an input can't come in, counted as refused: too many more urgent ones are inside. None: it can."""
-        late = self.turnstile.lateness(urgency_at, patience_s)
+        late = self.turnstile.lateness(urgency_at, patience_s, time.monotonic())
         if late <= 0:
             return None
         self.models[name].telemetry.refused(Overloaded.slug)
@@ -205,7 +210,7 @@ class Engine:
     def _check_crowd(self, walkers: Sequence[Walker]) -> None:
         """As at the door, for those whose budget was in the body; the others were asked already."""
         terms = walkers[0].terms
-        late = self.turnstile.lateness(terms.urgency_at, terms.due.at - walkers[0].arrived_at)
+        late = self.turnstile.lateness(terms.urgency_at, terms.due.at - walkers[0].arrived_at, time.monotonic())
         if late > 0:
             raise _crowded(late)
 

@@ -11,13 +11,13 @@ Pure: the time is passed in, in seconds of the monotonic clock. Used by the even
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 _WEIGHT = 0.02
 """Weight of the newest interval: about the last 50 count. Batches answer in bunches, so fewer would be noise."""
-_SHARE = 0.6
+_SHARE = 0.5
 """Share of a newcomer's patience that the wait behind others may take; the rest is for its own walk and for bunches."""
 _FREE = 4
 """With no more than this many ahead everybody is let in: one stall, or one slow model's pace, must not refuse."""
@@ -59,11 +59,14 @@ class Turnstile:
         """Seconds that the way from a walk's end to its answer rarely exceeds: deadlines are drawn nearer by it."""
         return self._mean_s + _SPREADS * self._spread_s
 
-    def lateness(self, urgency_at: float, patience_s: float) -> float:
-        """By how many seconds the wait behind the more urgent ones would be too long; 0 or less: come in."""
+    def lateness(self, urgency_at: float, patience_s: float, now: float) -> float:
+        """By how many seconds the wait behind the more urgent ones would be too long; 0 or less: come in.
+
+        Those whose moment has passed don't count: the late make way for everybody who can be in time.
+        """
         ahead, wait = 0, 0.0
         for crowd in self._crowds.values():
-            before = bisect_right(crowd.urgencies, urgency_at)
+            before = max(0, bisect_right(crowd.urgencies, urgency_at) - bisect_left(crowd.urgencies, now))
             ahead += before
             wait += before * crowd.pace_s
         return wait - _SHARE * patience_s if ahead > _FREE else 0.0

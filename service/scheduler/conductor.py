@@ -29,7 +29,7 @@ from service.core import (
     Walker,
     Watcher,
 )
-from service.errors import Cancelled, DeadlinePassed, Overloaded
+from service.errors import Cancelled, DeadlinePassed, Overloaded, StageFailed
 from service.routing.base import LEAVE, Routing
 from service.scheduler.batching import Batching
 from service.scheduler.course import Course
@@ -89,13 +89,16 @@ class Conductor:
         """Let a walker in: from now on the market counts it as waiting, though its input may still be on its way.
 
         Raises:
-            Overloaded: even at the highest price somebody would miss a deadline because of it.
+            Overloaded: even at the highest price somebody would miss a deadline because of it, or it would its own, which
+                it could have kept had its turn come at once.
             DeadlinePassed: its own deadline can't be kept even on an idle device, and it asked to fail then.
         """
         left = walker.terms.deadline.left(now)
         if self.market.seconds_to_exit(walker) > left:
             if walker.terms.on_miss is OnMiss.FAIL:
                 raise DeadlinePassed("no exit can be reached before the deadline, even on an idle device")
+            if walker.terms.deadline.allows(walker.arrived_at, self.market.seconds_to_exit(walker)):
+                raise Overloaded("its time was up before its turn came", retry_after=-left)
             walker.late = True
         else:
             late = self.market.lateness(walker, now, self._busy(now))
@@ -125,11 +128,18 @@ class Conductor:
         self.market.clear(now, self._busy(now))
         while (place := self.queues.most_urgent()) is not None:
             walkers, release = self._batching.gather(place, now)
-            for walker in walkers:
-                self.market.remove(walker)
-            staying = [walker for walker in walkers if not self._priced_out(walker, now)]
-            if staying:
-                return self._begin(staying, release, now)
+            try:
+                for walker in walkers:
+                    self.market.remove(walker)
+                staying = [walker for walker in walkers if not self._priced_out(walker, now)]
+                if staying:
+                    return self._begin(staying, release, now)
+            except Exception as error:
+                # Nobody else knows of them any more.
+                for walker in walkers:
+                    if not walker.done:
+                        self._end(walker, now, error=StageFailed(f"choosing failed: {type(error).__name__}"))
+                raise
         shadow = self.shadows.take()
         return self._begin(shadow, Release.IDLE, now) if shadow else None
 
@@ -151,6 +161,20 @@ class Conductor:
         self._finish(batch, now)
         for walker in batch.walkers:
             self._end(walker, now, error=error)
+
+    def rescue(self, batch: Batch, error: Exception, now: float) -> None:
+        """Settling a batch raised halfway: the walkers that it left neither ended nor waiting end with that error."""
+        self._running.pop(batch, None)
+        for walker in batch.walkers:
+            if walker.waiting and not walker.shadow and walker.row < 0:
+                self.queues.remove(walker)
+            if not walker.done and not walker.waiting:
+                self._end(walker, now, error=error)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether somebody's end is still to be told."""
+        return bool(self._ended)
 
     def dismiss(self, now: float) -> None:
         """Drop all shadows, now and from now on: accepted work is finished without them."""
