@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from service.core import Walker
+from service.core import Reached, Walker, Watcher
 from service.errors import NotReady, OfframpError, StageFailed
 from service.routing.base import LEAVE, Router, routed
 from service.runtime.base import Runner
@@ -116,14 +116,18 @@ class Executor:
     @contextmanager
     def _acting(self) -> Iterator[Conductor]:
         """Act on the conductor alone; then, outside the lock, whoever passed an exit or ended is told."""
-        with self._changed:
-            try:
-                yield self._conductor
-            finally:
-                reached, ended = self._conductor.take_reached(), self._conductor.take_ended()
-        for watcher, passed in reached:
-            watcher(passed)
-        self._tell(ended)
+        reached: Sequence[tuple[Watcher, Reached]] = ()
+        ended: Sequence[Ended] = ()
+        try:
+            with self._changed:
+                try:
+                    yield self._conductor
+                finally:
+                    reached, ended = self._conductor.take_reached(), self._conductor.take_ended()
+        finally:
+            for watcher, passed in reached:
+                watcher(passed)
+            self._tell(ended)
 
     def _lane(self, runner: Runner) -> None:
         try:

@@ -19,7 +19,7 @@ from service.settings import Settings
 NAME = "serve"
 HELP = "serve the packages over HTTP"
 _SWITCH_S = 0.0005
-"""A lane that comes back from a stage gets the interpreter within this; Python's 5 ms are a tenth of a short deadline."""
+"""Longest wait of a lane for the interpreter as it comes back from a stage: 5 ms are much of a short deadline."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -89,8 +89,8 @@ class Conductor:
         """Let a walker in: from now on the market counts it as waiting, though its input may still be on its way.
 
         Raises:
-            Overloaded: even at the highest price somebody would miss a deadline because of it, or it would its own, which
-                it could have kept had its turn come at once.
+            Overloaded: even at the highest price somebody would miss a deadline because of it; or its own time, long
+                enough when it came, is up already.
             DeadlinePassed: its own deadline can't be kept even on an idle device, and it asked to fail then.
         """
         left = walker.terms.deadline.left(now)

@@ -6,9 +6,9 @@ a pure function of the walkers waiting, the stage times and the clock; it reacts
 nothing.
 
 To clear, the waiting walkers are laid out in the order of service, each with the work that it is expected to want at a
-price; the price is high enough when the work up to each walker is done by its deadline. A walker's own terms bound what
-it pays, so a certified walker weighs the same at every price. Deadlines that no price can save don't count: they would
-make everybody cheap for nobody's good.
+price; the price is high enough when the work up to each walker takes no more than a fifth of the time that it has left,
+so that a burst still finds room. A walker's own terms bound what it pays, so a certified walker weighs the same at
+every price. Deadlines that no price can save don't count: they would make everybody cheap for nobody's good.
 """
 
 from __future__ import annotations
