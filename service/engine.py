@@ -89,6 +89,8 @@ class Engine:
         routers = {name: model.router for name, model in self.models.items()}
         self._executor = Executor(conductor, routers, self._runners, on_batch=self._count_batch, on_ended=self._deliver)
         self._decoders = ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="decode")
+        for name, course in courses.items():
+            self.turnstile.expect(name, sum(times.seconds(1) for times in course.times))
         self._executor.start()
         self.ready = True
 
@@ -130,9 +132,9 @@ class Engine:
                 return self.model(name)
         raise NotReady("the server is starting") if not self.ready else UnknownModel(f"no model reads {modality}")
 
-    def crowded(self, name: str, urgency_at: float, patience_s: float) -> Overloaded | None:
+    def crowded(self, name: str, urgency_at: float, arrived_at: float, patience_s: float) -> Overloaded | None:
         """Why an input can't come in, counted as refused: too many more urgent ones are inside. None: it can."""
-        late = self.turnstile.lateness(urgency_at, patience_s, time.monotonic())
+        late = self.turnstile.lateness(urgency_at, arrived_at, patience_s, time.monotonic())
         if late <= 0:
             return None
         self.models[name].telemetry.refused(Overloaded.slug)
@@ -153,6 +155,7 @@ class Engine:
                 # A walk that was cancelled before its first step could do nothing about its place.
                 self._turn_back(model, walker, Cancelled("its request ended before it began"))
             raise
+        self.turnstile.answered(model.name, walkers[0].arrived_at, time.monotonic())
         for one in walked:
             model.telemetry.answered(one.walker, one.outcome, seconds=one.answer.seconds, budgets=one.answer.kept)
         return [one.answer for one in walked]
@@ -209,8 +212,8 @@ class Engine:
 
     def _check_crowd(self, walkers: Sequence[Walker]) -> None:
         """As at the door, for those whose budget was in the body; the others were asked already."""
-        terms = walkers[0].terms
-        late = self.turnstile.lateness(terms.urgency_at, terms.due.at - walkers[0].arrived_at, time.monotonic())
+        terms, came = walkers[0].terms, walkers[0].arrived_at
+        late = self.turnstile.lateness(terms.urgency_at, came, terms.due.at - came, time.monotonic())
         if late > 0:
             raise _crowded(late)
 

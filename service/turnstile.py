@@ -31,7 +31,6 @@ class Pass:
 
     model: Hashable
     urgency_at: float
-    entered_at: float
 
 
 @dataclass(slots=True)
@@ -47,7 +46,7 @@ class Turnstile:
 
     def __init__(self) -> None:
         self._crowds: dict[Hashable, _Crowd] = {}
-        self._left_at = 0.0
+        self._answered_at = 0.0
         self._mean_s = self._spread_s = 0.0
 
     def __len__(self) -> int:
@@ -59,32 +58,43 @@ class Turnstile:
         """Seconds that the way from a walk's end to its answer rarely exceeds: deadlines are drawn nearer by it."""
         return self._mean_s + _SPREADS * self._spread_s
 
-    def lateness(self, urgency_at: float, patience_s: float, now: float) -> float:
+    def expect(self, model: Hashable, seconds: float) -> None:
+        """The pace to reckon with until a crowd has shown the true one."""
+        self._crowds.setdefault(model, _Crowd()).pace_s = seconds
+
+    def lateness(self, urgency_at: float, arrived_at: float, patience_s: float, now: float) -> float:
         """By how many seconds the wait behind the more urgent ones would be too long; 0 or less: come in.
 
-        Those whose moment has passed don't count: the late make way for everybody who can be in time.
+        What it has waited already, in its socket, counts. Those whose moment has passed don't: the late make way for
+        everybody who can be in time.
         """
-        ahead, wait = 0, 0.0
+        ahead, wait = 0, now - arrived_at
         for crowd in self._crowds.values():
             before = max(0, bisect_right(crowd.urgencies, urgency_at) - bisect_left(crowd.urgencies, now))
             ahead += before
             wait += before * crowd.pace_s
-        return wait - _SHARE * patience_s if ahead > _FREE else 0.0
+        return wait - _SHARE * patience_s if ahead > _FREE or now - arrived_at > _SHARE * patience_s else 0.0
 
-    def enter(self, model: Hashable, urgency_at: float, now: float) -> Pass:
+    def enter(self, model: Hashable, urgency_at: float) -> Pass:
         """A request goes in; hand the pass back with `leave`."""
         insort(self._crowds.setdefault(model, _Crowd()).urgencies, urgency_at)
-        return Pass(model, urgency_at, now)
+        return Pass(model, urgency_at)
 
-    def leave(self, given: Pass, now: float) -> None:
-        """A request has its answer, or its client has gone."""
-        crowd = self._crowds[given.model]
-        del crowd.urgencies[bisect_right(crowd.urgencies, given.urgency_at) - 1]
-        # Alone, a request takes as long as it takes; only those that followed each other tell the pace.
-        if given.entered_at <= self._left_at:
-            interval = now - self._left_at
+    def leave(self, given: Pass) -> None:
+        """A request has its response, or its client has gone."""
+        urgencies = self._crowds[given.model].urgencies
+        del urgencies[bisect_right(urgencies, given.urgency_at) - 1]
+
+    def answered(self, model: Hashable, arrived_at: float, now: float) -> None:
+        """A request that came at a moment has an answer. Refusals are no progress: they would make the pace look fast.
+
+        Alone, a request takes as long as it takes; only those that followed each other tell the pace.
+        """
+        if arrived_at <= self._answered_at:
+            crowd = self._crowds.setdefault(model, _Crowd())
+            interval = now - self._answered_at
             crowd.pace_s += _WEIGHT * (interval - crowd.pace_s) if crowd.pace_s else interval
-        self._left_at = now
+        self._answered_at = now
 
     def told(self, seconds: float) -> None:
         """An answer was on its way for that long since its walk had ended."""

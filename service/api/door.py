@@ -79,7 +79,7 @@ class Door(HttpToolsProtocol):
             self._arriving.received_at = now - _waited_s(self._socket)
             if self._asking is not None and not self.cycle.response_complete:
                 urgency_at = self._asking.urgency_at(self._arriving.received_at)
-                self._inside = self._front.engine.turnstile.enter(self._asking.model, urgency_at, now)
+                self._inside = self._front.engine.turnstile.enter(self._asking.model, urgency_at)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -98,7 +98,8 @@ class Door(HttpToolsProtocol):
         if asking is None or not asking.one_input or self.expect_100_continue:
             return None
         received_at = time.monotonic() - _waited_s(self._socket)
-        return self._front.engine.crowded(asking.model, asking.urgency_at(received_at), asking.patience_s)
+        urgency_at = asking.urgency_at(received_at)
+        return self._front.engine.crowded(asking.model, urgency_at, received_at, asking.patience_s)
 
     def _turn_away(self, refusal: Overloaded) -> None:
         keep_alive = self.parser.should_keep_alive()
@@ -123,7 +124,7 @@ class Door(HttpToolsProtocol):
 
     def _leave(self) -> None:
         if self._inside is not None:
-            self._front.engine.turnstile.leave(self._inside, time.monotonic())
+            self._front.engine.turnstile.leave(self._inside)
             self._inside = None
 
 
