@@ -22,7 +22,8 @@ from service.executor import Executor
 from service.media.source import Source
 from service.model import Model, find, prepare
 from service.runtime.onnx import OnnxRunner, check_install
-from service.scheduler.conductor import Batch, Conductor, Ended
+from service.scheduler.batch import Batch, Ended
+from service.scheduler.conductor import Conductor
 from service.settings import Settings
 from service.telemetry import Metrics
 from service.turnstile import Turnstile

@@ -15,7 +15,8 @@ from service.core import Reached, Walker, Watcher
 from service.errors import NotReady, OfframpError, StageFailed
 from service.routing.base import LEAVE, Router, routed
 from service.runtime.base import Runner
-from service.scheduler.conductor import Batch, Conductor, Ended
+from service.scheduler.batch import Batch, Ended
+from service.scheduler.conductor import Conductor
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -31,41 +30,12 @@ from service.core import (
 )
 from service.errors import Cancelled, DeadlinePassed, Overloaded, StageFailed
 from service.routing.base import LEAVE, Routing
+from service.scheduler.batch import Batch, Ended
 from service.scheduler.batching import Batching
 from service.scheduler.course import Course
 from service.scheduler.market import Market
 from service.scheduler.queues import Place, Queues
 from service.scheduler.shadows import Shadows
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Walkers that stand at one stage and run it together.
-
-    Attributes:
-        paid: what each pays, [rows].
-        prices: what the router is told, float64 [rows]: the same, but FULL for audited walkers, so that the state of
-            those that leave is kept for their shadows.
-        own_prices: what each would pay if nothing were scarce, float64 [rows]; None where they do, or where only one
-            stage can follow.
-    """
-
-    model: str
-    stage: int
-    walkers: list[Walker]
-    paid: list[Price]
-    prices: NDArray[np.float64]
-    started_at: float
-    release: Release
-    own_prices: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A walker whose walk is over, to be told so."""
-
-    walker: Walker
-    outcome: Outcome
 
 
 class Conductor:

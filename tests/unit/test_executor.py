@@ -18,7 +18,8 @@ from service.executor import Executor
 from service.package.load import Package, load
 from service.routing.base import build
 from service.runtime.fake import FakeRunner
-from service.scheduler.conductor import Conductor, Ended
+from service.scheduler.batch import Ended
+from service.scheduler.conductor import Conductor
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
 from tests.packages import MACS
