@@ -21,6 +21,8 @@ _SHARE = 0.5
 """Share of a newcomer's patience that the wait behind others may take; the rest is for its own walk and for bunches."""
 _FREE = 4
 """With no more than this many ahead everybody is let in: one stall, or one slow model's pace, must not refuse."""
+_HELD_UP_S = 0.01
+"""Less than this isn't a backlog; a patience that even an idle machine would exceed is no business of the turnstile."""
 _SPREADS = 3.0
 """The reserve lies this many mean absolute deviations above the mean."""
 
@@ -73,7 +75,9 @@ class Turnstile:
             before = max(0, bisect_right(crowd.urgencies, urgency_at) - bisect_left(crowd.urgencies, now))
             ahead += before
             wait += before * crowd.pace_s
-        return wait - _SHARE * patience_s if ahead > _FREE or now - arrived_at > _SHARE * patience_s else 0.0
+        allowed = _SHARE * patience_s
+        held_up = now - arrived_at > max(allowed, _HELD_UP_S)
+        return wait - allowed if ahead > _FREE or held_up else 0.0
 
     def enter(self, model: Hashable, urgency_at: float) -> Pass:
         """A request goes in; hand the pass back with `leave`."""
