@@ -65,6 +65,8 @@ class Engine:
     models: dict[str, Model] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     turnstile: Turnstile = field(default_factory=Turnstile)
+    withdrawn: set[str] = field(default_factory=set)
+    """Models that take no new work until they are put back; what they have is finished."""
     ready: bool = False
 
     def load(self) -> None:
@@ -119,7 +121,27 @@ class Engine:
             raise NotReady("the server is starting or stopping")
         if name not in self.models:
             raise UnknownModel(f"no model {name[:100]!r}; there are {sorted(self.models)}", models=sorted(self.models))
+        if name in self.withdrawn:
+            raise NotReady(f"model {name!r} is unloaded")
         return self.models[name]
+
+    def withdraw(self, name: str) -> None:
+        """Take no new work for a model; what it has is finished.
+
+        Raises:
+            NotReady, UnknownModel: see `model`.
+        """
+        self.model(name)
+        self.withdrawn.add(name)
+
+    def put_back(self, name: str) -> None:
+        """Take work again for a model that was withdrawn.
+
+        Raises:
+            NotReady, UnknownModel: see `model`.
+        """
+        self.withdrawn.discard(name)
+        self.model(name)
 
     def default(self, modality: str) -> Model:
         """The first model, by name, that reads a modality.
@@ -129,7 +151,7 @@ class Engine:
             UnknownModel: no model reads it.
         """
         for name in sorted(self.models):
-            if self.models[name].package.manifest.modality == modality:
+            if name not in self.withdrawn and self.models[name].package.manifest.modality == modality:
                 return self.model(name)
         raise NotReady("the server is starting") if not self.ready else UnknownModel(f"no model reads {modality}")
 
@@ -255,7 +277,7 @@ class Engine:
                 walker.glimpses[name] = source.glimpse(glimpse.height, glimpse.width)
 
         source = sample.open() if sample.light else None
-        if source is not None and source.pixels <= _LIGHT_PIXELS:
+        if source is not None and source.area <= _LIGHT_PIXELS:
             look(source)
         else:
             await asyncio.get_running_loop().run_in_executor(self._decoders, lambda: look(source or sample.open()))
@@ -310,9 +332,9 @@ class Engine:
         """Called by lanes: free the walker's slot, book its ledger, tell whoever waits."""
         walker, model = ended.walker, self.models[ended.walker.model]
         followed = walker.slot < 0
-        if followed:
+        if followed and not walker.shadow:
             model.pool.park()
-        else:
+        elif not followed:
             model.pool.give_back(walker.slot, parked=walker.shadow)
         model.telemetry.ended(walker, ended.outcome)
         walker.listener(walker, ended.outcome)

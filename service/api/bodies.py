@@ -60,11 +60,7 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
         Malformed: multipart or JSON that can't be read, or no input in it.
         Cancelled: the client left before the end.
     """
-    try:
-        data = await _bytes(request, max_bytes)
-    except ClientDisconnect as error:
-        raise Cancelled("the client closed the connection before the body's end") from error
-    received_at = _received_at(request)
+    data, received_at = await raw(request, max_bytes)
     content_type = request.headers.get("content-type")
     kind = declared(content_type)
     if kind == "multipart/form-data":
@@ -83,6 +79,20 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
 def _received_at(request: Request) -> float:
     known = exchange(request)
     return time.monotonic() if known is None or known.received_at is None else known.received_at
+
+
+async def raw(request: Request, max_bytes: int) -> tuple[bytes, float]:
+    """A body as it is, and when its last byte had come.
+
+    Raises:
+        TooLarge: more bytes than allowed.
+        Cancelled: the client left before the end.
+    """
+    try:
+        data = await _bytes(request, max_bytes)
+    except ClientDisconnect as error:
+        raise Cancelled("the client closed the connection before the body's end") from error
+    return data, _received_at(request)
 
 
 async def _bytes(request: Request, limit: int) -> bytes:

@@ -71,7 +71,7 @@ class Front:
         """What a request asks of a model that is served; None if it is none, or one that only its handler can judge."""
         found = _TARGET.fullmatch(target) if method == b"POST" and self.engine.ready else None
         name = found[1].decode("ascii") if found else ""
-        if found is None or name not in self.engine.models:
+        if found is None or name not in self.engine.models or name in self.engine.withdrawn:
             return None
         asked, kind, size = dict(_BUDGET.findall(found[2] or b"")), b"", b""
         budget = {key.decode("ascii"): float(value) for key, value in asked.items()}

@@ -80,7 +80,7 @@ class ImageSource:
         return self.header.width if swaps(self.header.orientation) else self.header.height
 
     @property
-    def pixels(self) -> int:
+    def area(self) -> int:
         """Pixels of the stored picture."""
         return self.header.width * self.header.height
 
