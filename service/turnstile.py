@@ -21,7 +21,7 @@ _SHARE = 0.5
 """Share of a newcomer's patience that the wait behind others may take; the rest is for its own walk and for bunches."""
 _FREE = 4
 """With no more than this many ahead everybody is let in: one stall, or one slow model's pace, must not refuse."""
-_HELD_UP_S = 0.01
+_HELD_UP_S = 0.25
 """Less than this isn't a backlog; a patience that even an idle machine would exceed is no business of the turnstile."""
 _SPREADS = 3.0
 """The reserve lies this many mean absolute deviations above the mean."""
