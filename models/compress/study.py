@@ -1,0 +1,213 @@
+"""The figures of docs/compression.md: a package compressed in several ways, before and after it is calibrated again.
+
+    python -m models.compress.study [--phase PHASE] [--package NAME] [--work DIR] [--page FILE]
+
+Phases: make (packages into the work folder; those that are there are kept), measure (on devtest), time (in a quiet
+minute), write (the page's tables); without one, all of them run in this order.
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.calibration.traverse import Stages, Traversal, traverse
+from models.card import percent, table
+from models.compress.commands import named
+from models.compress.package import Options, compress
+from models.data import cifar10
+from models.findings import Share, default_place
+from models.timing import stage_ms
+from service.core import FULL
+from service.package.curves import DEFAULT_AGREEMENT
+from service.package.load import Package, load
+from service.package.manifest import FILE
+from service.routing.base import build
+
+VARIANTS = (
+    Options(quantize="int8"),
+    Options(prune=0.25),
+    Options(prune=0.5),
+    Options(low_rank=0.75),
+    Options(low_rank=0.5),
+    Options(low_rank=0.75, quantize="int8"),
+    Options(prune=0.25, low_rank=0.75, quantize="int8"),
+    Options(prune=0.5, low_rank=0.5, quantize="int8"),
+)
+PASSES, ROUNDS = 7, 40
+BEGIN, END = "<!-- begin: models.compress.study -->\n", "<!-- end -->\n"
+Figures = dict[str, Any]
+
+
+def variants(package: Package, work: Path) -> dict[str, Path]:
+    """Folders of the package as it is, then of the compressed ones, by name."""
+    names = [f"{package.name}-{options.suffix}" for options in VARIANTS]
+    return {package.name: package.path} | {name: work / name for name in names}
+
+
+def make(package: Package, work: Path, _: Path) -> None:
+    """Compress the package in every way that isn't there yet."""
+    for options in VARIANTS:
+        name = f"{package.name}-{options.suffix}"
+        if not (work / name / FILE).exists():
+            print(name, flush=True)
+            compress(package, options, work / name, name)
+
+
+def measure(package: Package, work: Path, _: Path) -> None:
+    """What each variant answers on devtest: by its own calibration, and by the one that the package had before."""
+    images, labels = _devtest(package)
+    original = _walked(package, package, images)
+    found = {}
+    for name, folder in variants(package, work).items():
+        variant = load(folder)
+        new, old = _walked(variant, variant, images), _walked(variant, package, images)
+        found[name] = {
+            "bytes": sum((folder / stage.graph).stat().st_size for stage in variant.manifest.stages),
+            "full": _point(new, 0, labels, original, variant),
+            "default": _point(new, 1, labels, original, variant),
+            "before": _point(old, 1, labels, original, variant),
+            "default_price": float(variant.record.prices[default_place(variant)]),
+        }
+        print(name, found[name], flush=True)
+    (work / "measured.json").write_text(json.dumps(found, indent=1))
+
+
+def time(package: Package, work: Path, _: Path) -> None:
+    """Milliseconds of every stage, all variants in turns: a slow moment of the machine falls on all of them."""
+    loaded = {name: load(folder) for name, folder in variants(package, work).items()}
+    for rows in (1, 8):
+        passes = [
+            {name: list(stage_ms(each, ROUNDS, rows).values()) for name, each in loaded.items()} for _ in range(PASSES)
+        ]
+        medians = {name: np.median([each[name] for each in passes], axis=0).tolist() for name in loaded}
+        (work / f"ms{rows}.json").write_text(json.dumps(medians, indent=1))
+    machine = f"{platform.machine()}, onnxruntime {ort.__version__}, one thread"
+    (work / "machine.json").write_text(json.dumps(machine))
+
+
+def write(package: Package, work: Path, page: Path) -> None:
+    """Put the tables into the page."""
+    measured, machine = (json.loads((work / f"{name}.json").read_text()) for name in ("measured", "machine"))
+    ms = [json.loads((work / f"ms{rows}.json").read_text()) for rows in (1, 8)]
+    named = {name: "as it is" if name == package.name else name.removeprefix(f"{package.name}-") for name in measured}
+    after = [[named[name], *_after(figures, *(each[name] for each in ms))] for name, figures in measured.items()]
+    before = [[named[name], *_before(figures)] for name, figures in measured.items() if name != package.name]
+    filled = f"{table(HEAD_AFTER, after)}\n\n{MACHINE.format(machine)}\n\n{BEFORE}\n\n{table(HEAD_BEFORE, before)}\n"
+    above, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(f"{above}{BEGIN}{filled}{END}{rest.partition(END)[2]}")
+
+
+HEAD_AFTER = [
+    "options",
+    "graphs, MB",
+    "full walk: MMACs",
+    "ms",
+    "ms a row in batches of 8",
+    "accuracy % (95 %)",
+    "default: MMACs",
+    "ms",
+    "accuracy %",
+    "agreement %",
+    "with the original %",
+]
+HEAD_BEFORE = [
+    "options",
+    "MMACs",
+    "promised accuracy %",
+    "accuracy %",
+    "promised agreement %",
+    "agreement %",
+    "with the original %",
+]
+MACHINE = "Measured on {}; ms: the stages' own time, batch 1 unless told, medians with all variants in turns."
+BEFORE = """### With the old calibration
+The same graphs walked by the calibration file of the package as it is, at its default price."""
+
+
+def _devtest(package: Package) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    data = cifar10.load("devtest")
+    return dict.fromkeys(package.manifest.stages[0].glimpses, data.images), data.labels
+
+
+def _walked(graphs: Package, calibrated: Package, images: Mapping[str, NDArray[Any]]) -> Traversal:
+    """Walks at the full and the default price through one package's graphs, by another's router and prices."""
+    prices = np.array([FULL, calibrated.record.prices[default_place(calibrated)]])
+    sessions = Stages.of(graphs.manifest, graphs.path).sessions
+    return traverse(Stages(calibrated.manifest, calibrated.graph, sessions), build(calibrated), images, prices)
+
+
+def _point(walked: Traversal, price: int, labels: NDArray[np.int64], original: Traversal, graphs: Package) -> Figures:
+    ran = walked.routes[walked.route[price]].astype(np.float64)
+    answers = walked.predictions[price]
+    return {
+        "right": int((answers == labels).sum()),
+        "of": len(labels),
+        "agrees": float((answers == walked.predictions[0]).mean()),
+        "agrees_original": float((answers == original.predictions[0]).mean()),
+        "promised": float(walked.scores[price].mean()),
+        "mmacs": float((ran @ np.array(graphs.graph.macs)).mean() / 1e6),
+        "ran": ran.mean(axis=0).tolist(),
+    }
+
+
+def _after(figures: Figures, single: Sequence[float], batched: Sequence[float]) -> list[str]:
+    """A row of the first table; milliseconds of each stage for one row, and for eight."""
+    full, default = figures["full"], figures["default"]
+    return [
+        f"{figures['bytes'] / 1e6:.1f}",
+        f"{full['mmacs']:.1f}",
+        f"{np.dot(full['ran'], single):.2f}",
+        f"{np.dot(full['ran'], batched) / 8:.2f}",
+        percent(Share(full["right"], full["of"])),
+        f"{default['mmacs']:.1f}",
+        f"{np.dot(default['ran'], single):.2f}",
+        f"{default['right'] / default['of'] * 100:.2f}",
+        f"{default['agrees'] * 100:.2f}",
+        f"{default['agrees_original'] * 100:.2f}",
+    ]
+
+
+def _before(figures: Figures) -> list[str]:
+    """A row of the second: what the old tables expect and the old certificate promises, and what is true."""
+    point = figures["before"]
+    return [
+        f"{point['mmacs']:.1f}",
+        f"{point['promised'] * 100:.2f}",
+        f"{point['right'] / point['of'] * 100:.2f}",
+        f">= {DEFAULT_AGREEMENT * 100:.0f}",
+        f"{point['agrees'] * 100:.2f}",
+        f"{point['agrees_original'] * 100:.2f}",
+    ]
+
+
+PHASES: dict[str, Callable[[Package, Path, Path], None]] = {
+    "make": make,
+    "measure": measure,
+    "time": time,
+    "write": write,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.compress.study")
+    parser.add_argument("--phase", choices=PHASES, help="only this one; what it needs must have run")
+    parser.add_argument("--package", default="cifar10-early-exit", help="its name in the zoo, or its folder")
+    parser.add_argument("--work", type=Path, default=Path("build/compression"), help="where the variants are made")
+    parser.add_argument("--page", type=Path, default=Path("docs/compression.md"))
+    args = parser.parse_args(arguments)
+    package = load(named(args.package))
+    for name, phase in PHASES.items():
+        if args.phase in (None, name):
+            phase(package, args.work, args.page)
+
+
+if __name__ == "__main__":
+    main()
