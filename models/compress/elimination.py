@@ -14,16 +14,19 @@ from models.compress.fit import Fit
 
 
 class Elimination:
-    """One layer that loses input channels, each `block` rows of its matrix."""
+    """One layer that loses input channels, each `block` rows of its matrix.
+
+    The search is in float32, for its memory traffic; what comes out is solved anew in float64.
+    """
 
     def __init__(self, fitted: Fit, block: int) -> None:
-        self._block = block
+        self._fitted, self._block = fitted, block
         self._wanted = max(fitted.wanted, 1e-12)
-        self._matrix = fitted.matrix.copy()
-        self._inverse = np.linalg.inv(fitted.scatter)
+        self._matrix = fitted.matrix.astype(np.float32)
+        self._inverse = np.linalg.inv(fitted.scatter).astype(np.float32)
 
-    def losses(self) -> NDArray[np.float64]:
-        """Rise of the error by each channel's loss, as a share of the wanted outputs' variance: float64 [channels].
+    def losses(self) -> NDArray[np.float32]:
+        """Rise of the error by each channel's loss, as a share of the wanted outputs' variance: float32 [channels].
 
         Of channels that are gone it means nothing.
         """
@@ -44,8 +47,9 @@ class Elimination:
         self._inverse[gone, gone] = np.eye(self._block)
 
     def matrix(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The weights for the channels that are kept."""
-        return np.asarray(self._matrix[block_rows(kept, self._block)])
+        """The best weights for the channels that are kept."""
+        rows, scatter = block_rows(kept, self._block), self._fitted.scatter
+        return np.asarray(np.linalg.solve(scatter[np.ix_(rows, rows)], scatter[rows] @ self._fitted.matrix))
 
 
 def eliminate(layers: Sequence[Elimination], channels: int, count: int) -> NDArray[np.int64]:

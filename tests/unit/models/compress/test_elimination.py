@@ -42,7 +42,7 @@ def test_the_rest_makes_up_for_what_is_gone(fitted: Fit) -> None:
 def test_a_loss_is_the_rise_of_the_error(fitted: Fit) -> None:
     losses = Elimination(fitted, BLOCK).losses()
     without = [error(fitted, np.delete(np.arange(CHANNELS), channel)) for channel in range(CHANNELS)]
-    assert np.allclose(losses, without)
+    assert np.allclose(losses, without, rtol=0.01)
 
 
 def test_layers_that_share_channels_lose_the_same(fitted: Fit) -> None:
