@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.compress.package import NoRecipe, Options, compress
+from models.compress.options import Options
+from models.compress.package import NoRecipe, compress
 from models.compress.walks import NoSamples
 from models.data.cifar10 import DataMissing
 from service.errors import PackageError

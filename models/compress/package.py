@@ -3,7 +3,6 @@
 import importlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ import onnx
 import yaml
 from onnx import ModelProto
 
+from models.compress import card
 from models.compress.graphs import Graph, checked
 from models.compress.lowrank import factorise
+from models.compress.options import Options
 from models.compress.prune import Work, prune
 from models.compress.quantize import quantised
 from models.compress.walks import StageInputs, Walks, rework, training_inputs
@@ -26,34 +27,6 @@ Content = dict[str, Any]
 
 class NoRecipe(ValueError):
     """A package can't be calibrated again: its manifest names no recipe that can."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is done to a package, in this order; None leaves a step out.
-
-    Attributes:
-        prune: share of the channels to take out, in 0..1.
-        low_rank: share of its multiply-adds that a factorised convolution keeps at most, in 0..1.
-        quantize: `int8`.
-    """
-
-    prune: float | None = None
-    low_rank: float | None = None
-    quantize: str | None = None
-
-    @property
-    def suffix(self) -> str:
-        """For the new name: `prune50-lowrank50-int8`."""
-        parts = [("prune", self.prune), ("lowrank", self.low_rank)]
-        named = [f"{name}{round(share * 100)}" for name, share in parts if share is not None]
-        return "-".join([*named, *([self.quantize] if self.quantize else [])])
-
-    @property
-    def told(self) -> Content:
-        """For the manifest's provenance."""
-        given = {"prune": self.prune, "low_rank": self.low_rank, "quantize": self.quantize}
-        return {name: value for name, value in given.items() if value is not None}
 
 
 def compress(package: Package, options: Options, folder: Path, name: str) -> Package:
@@ -75,7 +48,9 @@ def compress(package: Package, options: Options, folder: Path, name: str) -> Pac
     recipe.recalibrate(folder)
     # What the recipe knows is its own package: name and origin are said again.
     _write(_told(yaml.safe_load((folder / FILE).read_text()), package, options, name), folder)
-    return load(folder)
+    made = load(folder)
+    card.write(made, package, options)
+    return made
 
 
 def compressed(package: Package, options: Options, walks: Walks) -> dict[str, ModelProto]:

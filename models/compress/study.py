@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from models.calibration.traverse import Stages, Traversal, traverse
 from models.card import percent, table
 from models.compress.commands import named
-from models.compress.package import Options, compress
+from models.compress.options import Options
+from models.compress.package import compress
 from models.data import cifar10
 from models.data.cifar10 import ImageSet
 from models.findings import Share, default_place

@@ -9,7 +9,8 @@ import pytest
 
 from models import calibrate
 from models.compress import commands, walks
-from models.compress.package import Options, compress
+from models.compress.options import Options
+from models.compress.package import compress
 from models.data import cifar10
 from models.recipes import cifar10_early_exit as recipe
 from service.package.load import load
@@ -19,6 +20,7 @@ def test_options_name_the_package() -> None:
     assert Options(0.5, 0.25, "int8").suffix == "prune50-lowrank25-int8"
     assert Options(quantize="int8").suffix == "int8"
     assert Options(prune=0.5).told == {"prune": 0.5}
+    assert Options(low_rank=0.75, quantize="int8").arguments == "--low-rank 0.75 --quantize int8"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,7 @@ def test_the_shipped_package_in_int8(zoo: Path, tmp_path: Path, monkeypatch: pyt
         {"of": shipped.name, "sha256": shipped.digest, "quantize": "int8"}
     ]
     assert made.graph == shipped.graph
+    assert "--quantize int8" in (made.path / "README.md").read_text()
     devtest = cifar10.load("devtest").take(np.arange(0, 5000, 25))
     logits = calibrate.exit_logits(recipe.graphs(made.path), devtest.images)
     assert (logits[-1].argmax(axis=1) == devtest.labels).mean() > 0.84

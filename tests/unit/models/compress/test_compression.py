@@ -9,7 +9,8 @@ from onnx import ModelProto
 from models.compress.channels import Channels
 from models.compress.graphs import Graph, layers
 from models.compress.layer import Layer
-from models.compress.package import Options, compressed_stage
+from models.compress.options import Options
+from models.compress.package import compressed_stage
 from models.compress.prune import Work
 from models.compress.sessions import opened, outputs
 from models.compress.walks import StageInputs
