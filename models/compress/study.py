@@ -37,7 +37,6 @@ VARIANTS = (
     Options(low_rank=0.75),
     Options(low_rank=0.5),
     Options(prune=0.25),
-    Options(prune=0.5),
     Options(prune=0.25, low_rank=0.75, quantize="int8"),
 )
 PASSES, ROUNDS = 7, 40
@@ -88,7 +87,8 @@ def time(package: Package, work: Path, _: Path) -> None:
 
 def write(package: Package, work: Path, page: Path) -> None:
     """Put the tables into the page."""
-    measured, machine = (json.loads((work / f"{name}.json").read_text()) for name in ("measured", "machine"))
+    known, machine = (json.loads((work / f"{name}.json").read_text()) for name in ("measured", "machine"))
+    measured = {name: known[name] for name in variants(package, work)}
     ms = [json.loads((work / f"ms{rows}.json").read_text()) for rows in (1, 8)]
     named = {name: "as it is" if name == package.name else name.removeprefix(f"{package.name}-") for name in measured}
     after = [[named[name], *_after(figures, *(each[name] for each in ms))] for name, figures in measured.items()]
