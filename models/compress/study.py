@@ -75,12 +75,9 @@ def measure(package: Package, work: Path, _: Path) -> None:
 def time(package: Package, work: Path, _: Path) -> None:
     """Milliseconds of every stage, all variants in turns: a slow moment of the machine falls on all of them."""
     loaded = {name: load(folder) for name, folder in variants(package, work).items()}
-    for rows in (1, 8):
-        passes = [
-            {name: list(stage_ms(each, ROUNDS, rows).values()) for name, each in loaded.items()} for _ in range(PASSES)
-        ]
-        medians = {name: np.median([each[name] for each in passes], axis=0).tolist() for name in loaded}
-        (work / f"ms{rows}.json").write_text(json.dumps(medians, indent=1))
+    passes = [{name: list(stage_ms(each, ROUNDS).values()) for name, each in loaded.items()} for _ in range(PASSES)]
+    medians = {name: np.median([each[name] for each in passes], axis=0).tolist() for name in loaded}
+    (work / "ms.json").write_text(json.dumps(medians, indent=1))
     machine = f"{platform.machine()}, onnxruntime {ort.__version__}, one thread"
     (work / "machine.json").write_text(json.dumps(machine))
 
@@ -89,9 +86,9 @@ def write(package: Package, work: Path, page: Path) -> None:
     """Put the tables into the page."""
     known, machine = (json.loads((work / f"{name}.json").read_text()) for name in ("measured", "machine"))
     measured = {name: known[name] for name in variants(package, work)}
-    ms = [json.loads((work / f"ms{rows}.json").read_text()) for rows in (1, 8)]
+    ms = json.loads((work / "ms.json").read_text())
     named = {name: "as it is" if name == package.name else name.removeprefix(f"{package.name}-") for name in measured}
-    after = [[named[name], *_after(figures, *(each[name] for each in ms))] for name, figures in measured.items()]
+    after = [[named[name], *_after(figures, ms[name])] for name, figures in measured.items()]
     before = [[named[name], *_before(figures)] for name, figures in measured.items() if name != package.name]
     filled = f"{table(HEAD_AFTER, after)}\n\n{MACHINE.format(machine)}\n\n{BEFORE}\n\n{table(HEAD_BEFORE, before)}\n"
     above, _, rest = page.read_text().partition(BEGIN)
@@ -103,7 +100,6 @@ HEAD_AFTER = [
     "graphs, MB",
     "full walk: MMACs",
     "ms",
-    "ms a row in batches of 8",
     "accuracy % (95 %)",
     "default: MMACs",
     "ms",
@@ -118,7 +114,7 @@ HEAD_BEFORE = [
     "promised agreement %",
     "agreement %",
 ]
-MACHINE = "Measured on {}; ms: the stages' own time, batch 1 unless told, medians with all variants in turns."
+MACHINE = "Measured on {}; ms: the stages' own time, batch 1, medians with all variants in turns."
 BEFORE = """### With the old calibration
 The same graphs walked by the calibration file of the package as it is, at its default price."""
 
@@ -167,17 +163,16 @@ def _point(
     }
 
 
-def _after(figures: Figures, single: Sequence[float], batched: Sequence[float]) -> list[str]:
-    """A row of the first table; milliseconds of each stage for one row, and for eight."""
+def _after(figures: Figures, ms: Sequence[float]) -> list[str]:
+    """A row of the first table; `ms` of each stage."""
     full, default = figures["full"], figures["default"]
     return [
         f"{figures['bytes'] / 1e6:.1f}",
         f"{full['mmacs']:.1f}",
-        f"{np.dot(full['ran'], single):.2f}",
-        f"{np.dot(full['ran'], batched) / 8:.2f}",
+        f"{np.dot(full['ran'], ms):.2f}",
         percent(Share(full["right"], full["of"])),
         f"{default['mmacs']:.1f}",
-        f"{np.dot(default['ran'], single):.2f}",
+        f"{np.dot(default['ran'], ms):.2f}",
         f"{default['right'] / default['of'] * 100:.2f}",
         f"{default['agrees'] * 100:.2f}",
     ]
