@@ -1,10 +1,15 @@
 """The loss of a multi-exit network: cross-entropy at every exit, and earlier exits taught by the ensemble."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""What a network gives in training, and labels int64 [b], to a scalar; a dataclass, so that a plan shows it."""
 
 
 @dataclass(frozen=True)
