@@ -13,7 +13,7 @@ class Average(Generic[Net]):
     """`net` holds the average; `decay` per update, shorter while few updates have been seen."""
 
     def __init__(self, source: Net, decay: float) -> None:
-        self.net: Net = copy.deepcopy(source).eval().requires_grad_(False)
+        self.net = copy.deepcopy(source).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
 

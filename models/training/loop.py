@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.data.cifar10 import ImageSet
+from models.nets.network import Network
 from models.training.augmentation import Augmentation, alternating_flips
 from models.training.ema import Average
 from models.training.losses import ExitLoss, Loss
 from models.training.muon import Muon
 
-Net = TypeVar("Net", bound=nn.Module)
-"""A network that answers images with a list: in evaluation, the logits of its exits."""
-
 Step = Callable[[Tensor, Tensor], Tensor]
 """Images and labels to a loss that can be differentiated."""
+
+Net = TypeVar("Net", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,11 @@ class Trainer(Generic[Net]):
 
     def _run_epoch(self, step: Step) -> float:
         self.net.train()
+        rng = np.random.default_rng((self.plan.seed, self.epoch, 1))
         losses = []
         for number, (images, labels) in enumerate(self._batches()):
             factor = schedule((self.epoch + number / self.steps_per_epoch) / self.plan.epochs, self.plan)
+            self.net.draw(rng)
             loss = step(images, labels)
             loss.backward()
             for optimizer in self.optimizers:
@@ -170,12 +172,12 @@ def optimizers(net: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
 
 
 @torch.no_grad()
-def accuracies(net: nn.Module, data: ImageSet, batch: int = 500) -> list[float]:
+def accuracies(net: Net, data: ImageSet, batch: int = 500) -> list[float]:
     """Share of right answers of every exit."""
     net.eval()
-    right = torch.zeros(())
+    right = torch.zeros(net.exits)
     for start in range(0, len(data), batch):
         answers = net(torch.from_numpy(data.images[start : start + batch]))
         labels = torch.from_numpy(data.labels[start : start + batch])
-        right = right + torch.stack([(logits.argmax(1) == labels).sum() for logits in answers])
+        right += torch.stack([(logits.argmax(1) == labels).sum() for logits in answers])
     return [float(share) for share in right / len(data)]
