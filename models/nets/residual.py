@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.nets.layers import ConvUnit, Head, Stem
+from models.nets.network import Network
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,8 @@ class Group(nn.Module):
         return x
 
 
-class ResidualNet(nn.Module):
+class ResidualNet(Network):
     """Stem, three groups, one exit."""
-
-    exits = 1
 
     def __init__(self, shape: Shape, classes: int, depth: StochasticDepth | None = None) -> None:
         """`depth` is for training; None trains every block on every row."""
@@ -86,6 +85,10 @@ class ResidualNet(nn.Module):
             Group(*parts) for parts in zip(transitions, shape.channels, shape.blocks, strict=True)
         )
         self.head = Head(third, None, classes)
+
+    @property
+    def exits(self) -> int:
+        return 1
 
     @property
     def blocks(self) -> int:
