@@ -1,6 +1,6 @@
 """The residual backbone that the three packages with skipped blocks start from: trained once, shared by their recipes.
 
-    python -m models.recipes.cifar10_skip_backbone [--work DIR]
+python -m models.recipes.cifar10_skip_backbone [--work DIR]
 """
 
 import argparse
@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from models.data import cifar10, splits
 from models.data.cifar10 import ImageSet
-from models.nets.residual import ResidualNet, Shape, StochasticDepth
+from models.nets.pretrained import early_exit_net
+from models.nets.residual import ResidualNet, StochasticDepth, grown
 from models.training.augmentation import Augmentation
 from models.training.loop import Plan, Trainer
 from models.training.losses import ExitLoss
@@ -20,15 +19,14 @@ from models.training.losses import ExitLoss
 SEED = 0
 ROUTER_SIZE, CALIBRATION_SIZE = 2_000, 5_000
 PLAN = Plan(
-    epochs=26,
-    batch=512,
+    epochs=1,
+    batch=128,
     seed=SEED,
-    muon_lr=0.08,
-    muon_momentum=0.85,
     adam_lr=0.004,
-    average_decay=0.995,
-    augmentation=Augmentation(shift=3, cutout=0),
+    average_decay=0.99,
+    augmentation=Augmentation(shift=4, cutout=8),
     loss=ExitLoss(smoothing=0.05),
+    evaluate_every=1,
 )
 
 
@@ -40,18 +38,15 @@ def training_set() -> ImageSet:
 
 @cache
 def parts() -> splits.Splits:
-    """Which of them serve what."""
+    """Which of them serve what: as in cifar10-early-exit, whose weights are the start."""
     return splits.stratified(training_set().labels, router=ROUTER_SIZE, calibration=CALIBRATION_SIZE, seed=SEED)
 
 
 def trainer(work: Path) -> Trainer[ResidualNet]:
     """The backbone's trainer, new or resumed from `work`."""
     data = training_set()
-    torch.manual_seed(PLAN.seed)
-    net = ResidualNet(Shape(), len(data.classes), StochasticDepth())
-    training = data.take(parts().train)
-    net.stem.fit(torch.from_numpy(training.images[:5000]))
-    return Trainer(net, training, data.take(parts().router), PLAN, work)
+    net = ResidualNet(grown(early_exit_net()), StochasticDepth())
+    return Trainer(net, data.take(parts().train), data.take(parts().router), PLAN, work, compiled=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
