@@ -54,7 +54,7 @@ def _walkable(graph: StageGraph, way: list[int]) -> bool:
 def walk_all(stages: Stages, ways: NDArray[np.bool_], images: NDArray[np.uint8]) -> Traversal:
     """Each way for every image; the traversal's prices are the ways. Its answers have the temperature 1."""
     router = FixedWays(stages, ways)
-    return traverse(stages, router, {"image": images}, np.arange(len(ways), dtype=np.float64))  # type: ignore[arg-type]
+    return traverse(stages, router, {"image": images}, np.arange(len(ways), dtype=np.float64))
 
 
 def best(macs: NDArray[np.int64], right: NDArray[np.floating]) -> list[int]:

@@ -88,38 +88,13 @@ class Recipe:
         stages = skip_stages(net, self.way)
         files = export.write_stages(stages, torch.from_numpy(images[:2]), folder)
         worst = export.stage_parity(stages, files, images)
-        worst["walk"] = self.walk_parity(net, folder, entries(stages, folder), images)
+        worst["walk"] = walk_parity(net, self.way, self.drafted(folder, entries(stages, folder)), images)
         export.require_parity(worst)
         (work / "parity.json").write_text(json.dumps(worst, indent=1))
 
-    def walk_parity(
-        self, net: SkipNet, folder: Path, stages: Sequence[dict[str, Any]], images: NDArray[np.uint8]
-    ) -> float:
-        """Largest difference of log-probabilities between walks of the graphs by the router and torch's.
-
-        Walks at every setting, in batches of 1, 2 and 7; inf if one of them takes another route than torch's.
-        """
-        drafted = self.drafted(folder, stages)
-        router, sessions = build(drafted), Stages.of(drafted.manifest, folder)
-        blocks = [place for place, name in enumerate(drafted.graph.names) if name.startswith("block")]
-        worst = 0.0
-        for rows in export.BATCHES:
-            walks = traverse(sessions, router, {"image": images[:rows]}, PLACES)
-            for place, setting in enumerate(SETTINGS.astype(np.float32)):
-                with torch.no_grad():
-                    terms = Terms(torch.full((rows,), float(setting)), soft=False)
-                    logits, ran = net.eval().walk(self.way, torch.from_numpy(images[:rows]), terms)
-                if not np.array_equal(walks.routes[walks.route[place]][:, blocks], ran.numpy()):
-                    return float("inf")
-                expected = torch.log_softmax(logits, dim=1).numpy()
-                worst = float(np.maximum(worst, np.abs(np.log(walks.answers[place]) - expected).max()))
-        return worst
-
     def drafted(self, folder: Path, stages: Sequence[dict[str, Any]]) -> Package:
         """The package with the settings' indexes as prices."""
-        prices = np.array([-np.inf, *range(1, len(SETTINGS))])
-        tables = {"knob_prices": prices, "knobs": SETTINGS.astype(np.float32), "temperature": np.ones(1, np.float32)}
-        return package.draft(folder, self.title, stages, training_set().classes, tables)
+        return drafted(folder, self.title, stages, training_set().classes)
 
     def calibrate(self, work: Path, folder: Path) -> None:
         """Fit the router on its split, record the calibration split, write the manifest; walk devtest."""
@@ -210,6 +185,34 @@ class Recipe:
             if args.phase in (None, name):
                 print(f"{name} ..", flush=True)
                 phase(args.work, args.package)
+
+
+def drafted(folder: Path, title: package.Title, stages: Sequence[dict[str, Any]], labels: Sequence[str]) -> Package:
+    """A package whose router knows every setting, by its index as a price."""
+    prices = np.array([-np.inf, *range(1, len(SETTINGS))])
+    tables = {"knob_prices": prices, "knobs": SETTINGS.astype(np.float32), "temperature": np.ones(1, np.float32)}
+    return package.draft(folder, title, stages, labels, tables)
+
+
+def walk_parity(net: SkipNet, way: str, draft: Package, images: NDArray[np.uint8]) -> float:
+    """Largest difference of log-probabilities between walks of the graphs by the router and torch's.
+
+    Walks at every setting, in batches of 1, 2 and 7; inf if one of them takes another route than torch's.
+    """
+    router, sessions = build(draft), Stages.of(draft.manifest, draft.path)
+    blocks = [place for place, name in enumerate(draft.graph.names) if name.startswith("block")]
+    worst = 0.0
+    for rows in export.BATCHES:
+        walks = traverse(sessions, router, {"image": images[:rows]}, PLACES)
+        for place, setting in enumerate(SETTINGS.astype(np.float32)):
+            with torch.no_grad():
+                terms = Terms(torch.full((rows,), float(setting)), soft=False)
+                logits, ran = net.eval().walk(way, torch.from_numpy(images[:rows]), terms)
+            if not np.array_equal(walks.routes[walks.route[place]][:, blocks], ran.numpy()):
+                return float("inf")
+            expected = torch.log_softmax(logits, dim=1).numpy()
+            worst = float(np.maximum(worst, np.abs(np.log(walks.answers[place]) - expected).max()))
+    return worst
 
 
 def entries(stages: Sequence[SkipStage], folder: Path) -> list[dict[str, Any]]:
