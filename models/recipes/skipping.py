@@ -26,7 +26,7 @@ from models.calibration.traverse import Stages, Traversal, traverse
 from models.data import cifar10
 from models.data.cifar10 import ImageSet
 from models.findings import Share, StaticNet
-from models.nets.skip_stages import SkipStage, skip_stages
+from models.nets.skip_stages import TRANSITIONS, SkipStage, skip_stages
 from models.nets.skipping import SkipNet, Terms
 from models.recipes import cifar10_skip_backbone as backbone
 from models.recipes.cifar10_early_exit import DATA, GLIMPSES, parts, training_set
@@ -41,6 +41,8 @@ PLACES = np.arange(len(SETTINGS), dtype=np.float64)
 """Their indexes, which are their prices while they are not priced."""
 BEST_FIXED = 8
 """Fixed ways shown on the card."""
+CHOOSING = 1000
+"""Images of the router split on which they are chosen."""
 
 TRAINING = """The backbone is grown on cifar10-early-exit: its first three stages as they are, its late layers moved
 from 7 to 3 px, seven residual blocks in four groups. `python -m models.recipes.cifar10_skip_backbone` tunes it
@@ -75,6 +77,16 @@ class Recipe:
             raise RuntimeError(f"nothing is trained in {work}: run --phase train first, or name its folder by --work")
         return done.averaged
 
+    def own(self, work: Path, name: str) -> Path:
+        """A file of this recipe in the folder that the three share."""
+        folder = work / self.way
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    def time(self, work: Path, folder: Path) -> None:
+        """Time the stages; in a quiet minute."""
+        timing.main([str(folder), str(self.own(work, "stage_ms.json"))])
+
     def train(self, work: Path, _: Path) -> None:
         """Train the shared network, unless it is there."""
         backbone.trainer(work / "backbone").run()
@@ -90,7 +102,7 @@ class Recipe:
         worst = export.stage_parity(stages, files, images)
         worst["walk"] = walk_parity(net, self.way, self.drafted(folder, entries(stages, folder)), images)
         export.require_parity(worst)
-        (work / "parity.json").write_text(json.dumps(worst, indent=1))
+        self.own(work, "parity.json").write_text(json.dumps(worst, indent=1))
 
     def drafted(self, folder: Path, stages: Sequence[dict[str, Any]]) -> Package:
         """The package with the settings' indexes as prices."""
@@ -104,7 +116,7 @@ class Recipe:
         walks = traverse(
             Stages.of(found.manifest, folder), build(found), {"image": devtest.images}, found.record.prices
         )
-        np.savez(work / "devtest.npz", allow_pickle=False, **asdict(walks))
+        np.savez(self.own(work, "devtest.npz"), allow_pickle=False, **asdict(walks))
 
     def write(self, folder: Path, stages: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> None:
         """Tables, record and manifest, from the graphs that stand in `folder`."""
@@ -132,7 +144,7 @@ class Recipe:
     def provenance(self, work: Path) -> dict[str, Any]:
         """How the package came to be, for its manifest."""
         done = backbone.trainer(work / "backbone")
-        worst = json.loads((work / "parity.json").read_text())
+        worst = json.loads(self.own(work, "parity.json").read_text())
         return {
             "recipe": self.module,
             "seed": backbone.PLAN.seed,
@@ -150,10 +162,10 @@ class Recipe:
     def card(self, work: Path, folder: Path) -> None:
         """Write the model card and its pictures from what devtest said."""
         found, devtest = load(folder), cifar10.load("devtest")
-        with np.load(work / "devtest.npz") as saved:
+        with np.load(self.own(work, "devtest.npz")) as saved:
             walks = Traversal(**saved)
-        ms = timing.read(work / "stage_ms.json")
-        ways = fixed_ways(found, devtest, ms)
+        ms = timing.read(self.own(work, "stage_ms.json"))
+        ways = fixed_ways(self.trained(work), devtest, work / "fixed", ms)
         findings = route_findings.find(found, walks, devtest.labels, baselines.cifar10(), ms, ways)
         made = found.manifest.provenance
         facts = (
@@ -172,12 +184,12 @@ class Recipe:
             "train": self.train,
             "export": self.export,
             "calibrate": self.calibrate,
-            "time": measure,
+            "time": self.time,
             "card": self.card,
         }
         parser = argparse.ArgumentParser(prog=f"python -m {self.module}")
         parser.add_argument("--phase", choices=phases, help="only this one; what it needs must have run")
-        parser.add_argument("--work", type=Path, default=Path(f"build/{self.title.name}"), help="checkpoints and logs")
+        parser.add_argument("--work", type=Path, default=Path("build/cifar10-skip"), help="shared by the three recipes")
         parser.add_argument("--package", type=Path, default=Path(f"models/zoo/{self.title.name}"))
         args = parser.parse_args(arguments)
         args.work.mkdir(parents=True, exist_ok=True)
@@ -242,38 +254,49 @@ def fitted(walks: Traversal, data: ImageSet) -> dict[str, NDArray[Any]]:
     return {"knob_prices": prices, "knobs": knobs, "temperature": np.array([temperature], np.float32)}
 
 
-def fixed_ways(found: Package, devtest: ImageSet, stage_ms: dict[str, float]) -> list[StaticNet]:
-    """The best ways through the package that are the same for every image.
+def fixed_ways(net: SkipNet, devtest: ImageSet, folder: Path, stage_ms: dict[str, float]) -> list[StaticNet]:
+    """The best ways through the backbone that are the same for every image; kept in `folder` for the other recipes.
 
-    Chosen on the router split, of all that there are, and measured on devtest.
+    Chosen on a part of the router split, of all that there are, and measured on devtest. The gates, which nobody asks,
+    count, with their few thousand MACs.
     """
-    sessions, data = Stages.of(found.manifest, found.path), training_set().take(parts().router)
-    ways = fixed.possible(found.graph)
-    walks = fixed.walk_all(sessions, ways, data.images)
-    right = (walks.predictions == data.labels).mean(axis=1)
-    chosen = np.array(fixed.best(walks.macs[:, 0], right))
-    spread = np.unique(np.linspace(0, len(chosen) - 1, BEST_FIXED).round().astype(int))
-    measured = fixed.walk_all(sessions, ways[chosen[spread]], devtest.images)
+    file = folder / "ways.json"
+    if not file.exists():
+        file.write_text(json.dumps(measured_ways(net, devtest, folder), indent=1))
     return [
         StaticNet(
-            name=f"always {', '.join(blocks_of(found, way)) or 'no block'}",
-            macs=int(measured.macs[place, 0]),
-            accuracy=Share(int((measured.predictions[place] == devtest.labels).sum()), len(devtest)),
-            ms=sum(stage_ms[found.graph.names[stage]] for stage in np.flatnonzero(way)),
+            name=f"always {', '.join(way['blocks']) or 'no block'}",
+            macs=way["macs"],
+            accuracy=Share(way["right"], way["of"]),
+            ms=sum(ms for name, ms in stage_ms.items() if name in (*TRANSITIONS, *way["blocks"])),
         )
-        for place, way in enumerate(ways[chosen[spread]])
+        for way in json.loads(file.read_text())
     ]
 
 
-def blocks_of(found: Package, way: NDArray[np.bool_]) -> list[str]:
-    """The blocks that a way runs, by number."""
-    names = [found.graph.names[stage] for stage in np.flatnonzero(way)]
-    return [name.removeprefix("block") for name in names if name.startswith("block")]
-
-
-def measure(work: Path, folder: Path) -> None:
-    """Time the stages; in a quiet minute."""
-    timing.main([str(folder), str(work / "stage_ms.json")])
+def measured_ways(net: SkipNet, devtest: ImageSet, folder: Path) -> list[dict[str, Any]]:
+    """`blocks`, `macs`, `right` and `of` of each of the best fixed ways."""
+    data = training_set().take(parts().router[:CHOOSING])
+    stages = skip_stages(net, "gate")
+    export.write_stages(stages, torch.from_numpy(data.images[:2]), folder)
+    title = package.Title("fixed", "1.0.0", "image", "classification", "skip-gate", "skip-gate", "Fixed ways.")
+    draft = drafted(folder, title, entries(stages, folder), data.classes)
+    sessions, ways = Stages.of(draft.manifest, folder), fixed.possible(draft.graph)
+    walks = fixed.walk_all(sessions, ways, data.images)
+    sure = np.take_along_axis(walks.answers, data.labels.astype(np.int64)[None, :, None], axis=2).mean(axis=(1, 2))
+    chosen = np.array(fixed.best(walks.macs[:, 0], sure))
+    ways = ways[chosen[np.unique(np.linspace(0, len(chosen) - 1, BEST_FIXED).round().astype(int))]]
+    walks = fixed.walk_all(sessions, ways, devtest.images)
+    optional = {place for place, name in enumerate(draft.graph.names) if name not in TRANSITIONS}
+    return [
+        {
+            "blocks": [draft.graph.names[stage] for stage in np.flatnonzero(way) if stage in optional],
+            "macs": int(walks.macs[place, 0]),
+            "right": int((walks.predictions[place] == devtest.labels).sum()),
+            "of": len(devtest),
+        }
+        for place, way in enumerate(ways)
+    ]
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
