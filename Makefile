@@ -22,7 +22,7 @@ setup: $(STAMP) ## make .venv with everything to serve, to make models and to te
 $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 	@echo "setting up $(VENV); the first time takes a minute or two"
 	@PYTHON="$(PYTHON)" scripts/make-venv $(VENV)
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[cpu,models,dev]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[cpu,grpc,models,dev]'
 	@touch $@
 
 serve: setup ## serve models/zoo on HOST:PORT
