@@ -39,9 +39,9 @@ SETTINGS = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-4, 4, 41))), [2.
 """Thresholds that are walked on the router split: from every block to none."""
 PLACES = np.arange(len(SETTINGS), dtype=np.float64)
 """Their indexes, which are their prices while they are not priced."""
-BEST_FIXED = 8
+BEST_FIXED = 5
 """Fixed ways shown on the card."""
-CHOOSING = 1000
+CHOOSING = 400
 """Images of the router split on which they are chosen."""
 
 TRAINING = """The backbone is grown on cifar10-early-exit: its first three stages as they are, its late layers moved
