@@ -62,13 +62,13 @@ LIMITS = """- Ten classes; anything else gets one of them, at times with a high 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One of the three packages. `epochs` of further training with this way alone; `words` say how it decides."""
+    """One of the three packages. `words` say how it decides, `found` what came of it."""
 
     module: str
     title: package.Title
     way: str
     words: str
-    epochs: int = 0
+    found: str = ""
 
     def trained(self, work: Path) -> SkipNet:
         """The network to ship; raises RuntimeError before anything is trained."""
@@ -174,7 +174,12 @@ class Recipe:
             f"{len(SETTINGS)} thresholds: {max(made['parity_max_abs'].values()):.1e}."
         )
         text = card.Text(
-            self.title.name, self.title.description + "\n" + self.words, DATA, f"{TRAINING}\n{facts}", LIMITS, ""
+            self.title.name,
+            self.title.description + "\n" + self.words,
+            DATA,
+            f"{TRAINING}\n{facts}\n\n{self.found}",
+            LIMITS,
+            "",
         )
         route_card.write(findings, text, folder, devtest.images[findings.failing])
 
