@@ -56,6 +56,8 @@ LIMITS = """- Ten classes; anything else gets one of them, at times with a high 
 - Certificates hold on average for images like the calibration split: sharper, larger or differently compressed photos
   shrunk to 32x32 aren't like them.
 - Walks forced by a deadline or a compute limit are outside the certificate.
+- The ms were measured while other work ran on the machine's two cores: compare them with each other, not with other
+  cards' (`--phase time` in a quiet minute measures them again).
 - One training run, one seed: intervals are those of the test sample, not of training. They are 95 % Wilson intervals,
   each for itself."""
 
