@@ -12,7 +12,7 @@ TYPED := $(wildcard service models loadtest)
 SOURCES := $(TYPED) $(wildcard tests scripts deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format docs bench wheel clean
+.PHONY: help setup serve test check format docs dashboards bench wheel clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -43,6 +43,9 @@ format: setup ## mend what can be mended by machine
 
 docs: setup ## write the tables of docs/ that the code knows
 	$(BIN)/python scripts/docs_tables.py
+
+dashboards: setup ## write deploy/grafana/dashboards from panels.py
+	$(BIN)/python deploy/grafana/build.py
 
 bench: setup ## staged against whole execution, and the scheduler's own time
 	$(BIN)/offramp bench
