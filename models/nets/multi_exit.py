@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models.nets.layers import ConvUnit, Fuse, Head, Residual, Stem
+from models.nets.network import Network
 from models.training.equilibrium import equilibrium_factors, scale_gradient
 
 State = dict[str, Tensor]
@@ -108,7 +109,7 @@ class JoinedStage(Stage):
         return self.second.features(self.first.features(state))
 
 
-class MultiExitNet(nn.Module):
+class MultiExitNet(Network):
     """The stages in order; `forward` walks all of them."""
 
     def __init__(self, stages: list[Stage]) -> None:
@@ -120,7 +121,7 @@ class MultiExitNet(nn.Module):
         return [stage for stage in self.stages if isinstance(stage, Stage)]
 
     @property
-    def stem(self) -> Stem:
+    def stem(self) -> Stem:  # type: ignore[override]
         """The first layer, whose filters are set from data before training."""
         first = self.chain()[0]
         assert isinstance(first, FirstStage)

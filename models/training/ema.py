@@ -1,15 +1,18 @@
 """Exponential moving average of weights and of batch-norm statistics."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Net = TypeVar("Net", bound=nn.Module)
 
-class Average:
+
+class Average(Generic[Net]):
     """`net` holds the average; `decay` per update, shorter while few updates have been seen."""
 
-    def __init__(self, source: nn.Module, decay: float) -> None:
+    def __init__(self, source: Net, decay: float) -> None:
         self.net = copy.deepcopy(source).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.data.cifar10 import ImageSet
-from models.nets.multi_exit import MultiExitNet
+from models.nets.network import Network
 from models.training.augmentation import Augmentation, alternating_flips
 from models.training.ema import Average
-from models.training.losses import ExitLoss
+from models.training.losses import ExitLoss, Loss
 from models.training.muon import Muon
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """Images and labels to a loss that can be differentiated."""
+
+Net = TypeVar("Net", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Plan:
     floor: float = 0.0
     average_decay: float = 0.995
     augmentation: Augmentation = field(default_factory=Augmentation)
-    loss: ExitLoss = field(default_factory=ExitLoss)
+    loss: Loss = field(default_factory=ExitLoss)
     evaluate_every: int = 2
 
 
@@ -47,15 +50,15 @@ def schedule(progress: float, plan: Plan) -> float:
     return plan.floor + (1 - plan.floor) * (1 - progress) / (1 - plan.warmup)
 
 
-class Trainer:
+class Trainer(Generic[Net]):
     """Trains one network in `folder`, which keeps `checkpoint.pt` and `log.jsonl`; starting again resumes."""
 
-    def __init__(self, net: MultiExitNet, data: ImageSet, watch: ImageSet, plan: Plan, folder: Path) -> None:
+    def __init__(self, net: Net, data: ImageSet, watch: ImageSet, plan: Plan, folder: Path) -> None:
         """`data` is trained on; `watch` is only looked at, for the log."""
         folder.mkdir(parents=True, exist_ok=True)
         self.plan, self.folder, self.watch = plan, folder, watch
         torch.manual_seed(plan.seed)
-        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net: Net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.labels = torch.from_numpy(data.labels)
         self.padded = plan.augmentation.pad(data.images)
         self.average = Average(self.net, plan.average_decay)
@@ -70,18 +73,16 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     @property
-    def averaged(self) -> MultiExitNet:
+    def averaged(self) -> Net:
         """The network with averaged weights: the one to use."""
-        net = self.average.net
-        assert isinstance(net, MultiExitNet)
-        return net
+        return self.average.net
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches; the rest of an epoch's shuffle is left out, another rest each epoch."""
         return len(self.labels) // self.plan.batch
 
-    def run(self) -> MultiExitNet:
+    def run(self) -> Net:
         """Train to the plan's end; the averaged network."""
         step: Step = torch.compile(self._loss)
         while self.epoch < self.plan.epochs:
@@ -99,9 +100,11 @@ class Trainer:
 
     def _run_epoch(self, step: Step) -> float:
         self.net.train()
+        rng = np.random.default_rng((self.plan.seed, self.epoch, 1))
         losses = []
         for number, (images, labels) in enumerate(self._batches()):
             factor = schedule((self.epoch + number / self.steps_per_epoch) / self.plan.epochs, self.plan)
+            self.net.draw(rng)
             loss = step(images, labels)
             loss.backward()
             for optimizer in self.optimizers:
@@ -169,7 +172,7 @@ def optimizers(net: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
 
 
 @torch.no_grad()
-def accuracies(net: MultiExitNet, data: ImageSet, batch: int = 500) -> list[float]:
+def accuracies(net: Net, data: ImageSet, batch: int = 500) -> list[float]:
     """Share of right answers of every exit."""
     net.eval()
     right = torch.zeros(net.exits)
