@@ -1,11 +1,12 @@
 """The model card of a package: README.md with what was measured, on what, and where it fails."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.findings import Findings, Operating, Share
+from models.findings import Findings, Operating, PathFindings, Share, StaticNet, at_macs
 
+PRICE_HEAD = ("price per GMAC", "mean MMACs", "of full", "accuracy %", "agreement %")
 SHOWN_SHARES = (0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.16)
 
 
@@ -24,17 +25,25 @@ class Text:
 def write_card(findings: Findings, text: Text, folder: Path) -> None:
     """Write README.md; the pictures `curve.png` and `failing_case.png` stand beside it."""
     sections = [
-        f"# {text.title}\n\n{text.intro}",
         f"![accuracy against compute](curve.png)\n\n{_summary(findings)}",
         f"## Exits, each forced for every image (anytime)\n{exit_table(findings)}",
         f"## By price\n{price_table(findings)}",
-        f"## Against baselines at equal compute\n{baseline_table(findings)}\n\n{_crossing(findings)}",
+        f"## Against baselines at equal compute\n{_baselines(findings)}\n\n{_crossing(findings)}",
+    ]
+    write_sections(text, sections, folder)
+
+
+def write_sections(text: Text, measured: Sequence[str], folder: Path) -> None:
+    """README.md: title and introduction, what was measured, then the rest of the words."""
+    sections = [
+        f"# {text.title}\n\n{text.intro}",
+        *measured,
         f"## Data\n{text.data}",
         f"## Training\n{text.training}",
         f"## Limits\n{text.limits}",
         f"## A failing case\n![the image](failing_case.png)\n\n{text.failing}",
     ]
-    (folder / "README.md").write_text("\n\n".join(section.rstrip() for section in sections) + "\n")
+    (folder / "README.md").write_text("\n\n".join(section.rstrip() for section in sections if section) + "\n")
 
 
 def exit_table(findings: Findings) -> str:
@@ -66,21 +75,16 @@ def price_table(findings: Findings) -> str:
     full, default = findings.prices[0], findings.prices[findings.default]
     chosen = [full, default, *(_nearest(findings, share) for share in SHOWN_SHARES), findings.prices[-1]]
     rows = [_price_row(findings, point) for point in sorted(dict.fromkeys(chosen), key=lambda p: p.setting)]
-    return table(["price per GMAC", "mean MMACs", "of full", "accuracy %", "agreement %", "leave at each exit %"], rows)
+    return table([*PRICE_HEAD, "leave at each exit %"], rows)
 
 
-def baseline_table(findings: Findings) -> str:
-    """This package, one common threshold and the static nets at the static nets' cost."""
+def baseline_table(nets: Sequence[StaticNet], paths: Mapping[str, Sequence[Operating]], named: str) -> str:
+    """Nets of one fixed cost, and what paths of walks reach at each of those costs; `named` heads the first column."""
     rows = [
-        [
-            f"{net.name}: {net.macs / 1e6:.1f}",
-            percent(net.accuracy),
-            _at_macs(findings, findings.prices, net.macs),
-            _at_macs(findings, findings.thresholds, net.macs),
-        ]
-        for net in sorted(findings.statics, key=lambda net: net.macs)
+        [f"{net.name}: {net.macs / 1e6:.1f}", percent(net.accuracy), *(_at(path, net.macs) for path in paths.values())]
+        for net in sorted(nets, key=lambda net: net.macs)
     ]
-    return table(["static net: MMACs", "its accuracy % (95 %)", "by price %", "by one threshold %"], rows)
+    return table([f"{named}: MMACs", "its accuracy % (95 %)", *(f"{name} %" for name in paths)], rows)
 
 
 def percent(share: Share) -> str:
@@ -108,20 +112,29 @@ def _summary(findings: Findings) -> str:
     )
 
 
+def _baselines(findings: Findings) -> str:
+    paths = {"by price": findings.prices, "by one threshold": findings.thresholds}
+    return baseline_table(findings.statics, paths, "static net")
+
+
 def _crossing(findings: Findings) -> str:
-    """Where static nets win, in words."""
+    first = findings.exits[0]
+    return against_statics(findings, f"a walk costs at least the first exit's {first.macs / 1e6:.1f}")
+
+
+def against_statics(findings: PathFindings, least: str) -> str:
+    """Where static nets win, in words; `least` says what a walk costs at least."""
     if len(findings.statics) < 2:
         return ""
-    crossing, first = findings.crossing(), findings.exits[0]
+    if max(net.macs for net in findings.statics) <= findings.prices[-1].mean_macs:
+        return f"No static net was trained at the cost of these walks: {least}."
+    crossing = findings.crossing()
     won = "loses at the dearest of them" if crossing is None else f"wins from {crossing / 1e6:.0f} MMACs on"
-    return (
-        f"Against the line through the static nets the price path {won}; a walk costs at least the first exit's "
-        f"{first.macs / 1e6:.1f}."
-    )
+    return f"Against the line through the static nets the price path {won}; {least}."
 
 
-def _at_macs(findings: Findings, path: Sequence[Operating], macs: int) -> str:
-    accuracy = findings.at_macs(path, macs)
+def _at(path: Sequence[Operating], macs: int) -> str:
+    accuracy = at_macs(path, macs)
     return "nothing so cheap" if accuracy is None else f"{accuracy * 100:.2f}"
 
 
@@ -130,6 +143,12 @@ def _nearest(findings: Findings, share: float) -> Operating:
 
 
 def _price_row(findings: Findings, point: Operating) -> list[str]:
+    shares = " / ".join(f"{share * 100:.0f}" for share in point.exit_shares)
+    return [*price_cells(findings, point), shares]
+
+
+def price_cells(findings: PathFindings, point: Operating) -> list[str]:
+    """Price, mean MMACs, their share of full, accuracy and agreement."""
     name = "full" if point is findings.prices[0] else f"{point.setting:.3g}"
     if point is findings.prices[findings.default]:
         name += " (default)"
@@ -139,5 +158,4 @@ def _price_row(findings: Findings, point: Operating) -> list[str]:
         f"{point.mean_macs / findings.full_macs:.3f}",
         percent(point.accuracy),
         f"{point.agreement.value * 100:.2f}",
-        " / ".join(f"{share * 100:.0f}" for share in point.exit_shares),
     ]

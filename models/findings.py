@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration.gain_maps import GainMaps
 from models.calibration.scores import auroc, expected_calibration_error, worth_going_on
-from models.calibration.walks import ExitAnswers, Walks, by_price, by_threshold
+from models.calibration.walks import ExitAnswers, by_price, by_threshold
 from service.package.curves import Curve
 from service.package.load import Package
 
@@ -52,7 +53,7 @@ class ExitFinding:
 
 @dataclass(frozen=True)
 class Operating:
-    """A price or threshold on the test split: `mean_macs` of a walk, `accuracy`, `agreement` with the last exit."""
+    """A price or threshold on the test split: `mean_macs` of a walk, `accuracy`, `agreement` with the full network."""
 
     setting: float
     mean_macs: float
@@ -63,32 +64,25 @@ class Operating:
 
 @dataclass(frozen=True)
 class StaticNet:
-    """A net without exits: `macs` for every image."""
+    """A net without exits, or one fixed way through a net with several: `macs` for every image, and its time at batch 1
+    where it was measured."""
 
     name: str
     macs: int
     accuracy: Share
+    ms: float | None = None
 
 
-@dataclass(frozen=True)
-class Findings:
-    """All that the card shows. `default` is the place of the default price in `prices`."""
+@dataclass(frozen=True, kw_only=True)
+class PathFindings:
+    """What every package has: the path of prices, and fixed nets to hold it against. `default` is the place of the
+    default price in `prices`; `failing` is the image on which a walk at that price spoils the answer most surely."""
 
     full_macs: int
-    exits: tuple[ExitFinding, ...]
     prices: tuple[Operating, ...]
-    thresholds: tuple[Operating, ...]
     statics: tuple[StaticNet, ...]
     default: int
     failing: int
-
-    def at_macs(self, path: Sequence[Operating], macs: float) -> float | None:
-        """Accuracy of a path at a mean cost, between its two nearest points; None where it has nothing so cheap."""
-        costs = [point.mean_macs for point in path]
-        if macs < min(costs):
-            return None
-        order = np.argsort(costs)
-        return float(np.interp(macs, np.array(costs)[order], [path[place].accuracy.value for place in order]))
 
     def static_at(self, macs: float) -> float:
         """Accuracy of the line through the static nets at a cost between the smallest and the largest of them."""
@@ -97,12 +91,45 @@ class Findings:
 
     def crossing(self) -> float | None:
         """The MACs from which the price path stays above the static nets' line; None if it ends below it."""
-        dearest = max(net.macs for net in self.statics)
-        grid = np.linspace(self.prices[-1].mean_macs, dearest, 400)
-        below = [macs for macs in grid if (self.at_macs(self.prices, macs) or 0.0) <= self.static_at(macs)]
+        costs = [net.macs for net in self.statics]
+        grid = np.linspace(max(self.prices[-1].mean_macs, min(costs)), max(costs), 400)
+        below = [macs for macs in grid if (at_macs(self.prices, macs) or 0.0) <= self.static_at(macs)]
         if not below:
             return float(grid[0])
         return None if below[-1] == grid[-1] else float(below[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(PathFindings):
+    """All that the card of an early-exit package shows."""
+
+    exits: tuple[ExitFinding, ...]
+    thresholds: tuple[Operating, ...]
+
+
+class PricedWalks(Protocol):
+    """Walks at each of P prices, [P, n]: `predictions` int16, `exits` int8, `macs` int64."""
+
+    @property
+    def predictions(self) -> NDArray[np.int16]:
+        """The class answered."""
+
+    @property
+    def exits(self) -> NDArray[np.int8]:
+        """The exit taken."""
+
+    @property
+    def macs(self) -> NDArray[np.int64]:
+        """Spent by the whole walk."""
+
+
+def at_macs(path: Sequence[Operating], macs: float) -> float | None:
+    """Accuracy of a path at a mean cost, between its two nearest points; None where it has nothing so cheap."""
+    costs = [point.mean_macs for point in path]
+    if macs < min(costs):
+        return None
+    order = np.argsort(costs)
+    return float(np.interp(macs, np.array(costs)[order], [path[place].accuracy.value for place in order]))
 
 
 def find(package: Package, answers: ExitAnswers, statics: Sequence[StaticNet]) -> Findings:
@@ -110,35 +137,40 @@ def find(package: Package, answers: ExitAnswers, statics: Sequence[StaticNet]) -
     tables, record = package.tables, package.record
     exit_macs = tables["exit_macs"]
     maps = GainMaps(tables["gain_edges"], tables["gain"])
-    curve = Curve(record, package.graph.full_macs, package.digest, "CPUExecutionProvider")
-    default = int(np.flatnonzero(record.prices == curve.default.price)[0])
+    default = default_place(package)
     priced = by_price(answers, maps, exit_macs, record.prices)
+    labels, full = answers.labels, answers.predictions[:, -1]
+    by_score = by_threshold(answers, exit_macs, THRESHOLDS)
+    leaving = priced.exits[default][:, None].astype(np.int64)
+    score = np.take_along_axis(answers.scores, leaving, axis=1)[:, 0]
     return Findings(
         full_macs=package.graph.full_macs,
         exits=tuple(_exit(package, answers, place) for place in range(len(exit_macs))),
-        prices=_path(answers, priced, record.prices),
-        thresholds=_path(answers, by_threshold(answers, exit_macs, THRESHOLDS), THRESHOLDS),
+        prices=path(priced, record.prices, labels, full, len(exit_macs)),
+        thresholds=path(by_score, THRESHOLDS, labels, full, len(exit_macs)),
         statics=tuple(statics),
         default=default,
-        failing=_failing(answers, priced, default),
+        failing=spoilt(priced.predictions[default], score, labels, full),
     )
 
 
-def _exit(package: Package, answers: ExitAnswers, place: int) -> ExitFinding:
-    right, scores = answers.right, answers.scores[:, place]
-    return ExitFinding(
-        name=package.graph.exits[place],
-        macs=int(package.tables["exit_macs"][place]),
-        accuracy=Share(int(right[:, place].sum()), len(right)),
-        calibration_error=expected_calibration_error(scores, right[:, place]),
-        auroc=auroc(1 - scores, worth_going_on(right, place)),
-    )
+def default_place(package: Package) -> int:
+    """Place of the default price in the package's record."""
+    curve = Curve(package.record, package.graph.full_macs, package.digest, "CPUExecutionProvider")
+    return int(np.flatnonzero(package.record.prices == curve.default.price)[0])
 
 
-def _path(answers: ExitAnswers, walks: Walks, settings: NDArray[np.float64]) -> tuple[Operating, ...]:
-    n, exits = len(answers.labels), answers.scores.shape[1]
-    right = (walks.predictions == answers.labels).sum(axis=1)
-    agreeing = (walks.predictions == answers.predictions[:, -1]).sum(axis=1)
+def path(
+    walks: PricedWalks,
+    settings: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    full: NDArray[np.integer],
+    exits: int,
+) -> tuple[Operating, ...]:
+    """One point for each setting; `labels` int [n], and `full` int [n], what the full network answers."""
+    n = len(labels)
+    right = (walks.predictions == labels).sum(axis=1)
+    agreeing = (walks.predictions == full).sum(axis=1)
     return tuple(
         Operating(
             setting=float(setting),
@@ -151,8 +183,27 @@ def _path(answers: ExitAnswers, walks: Walks, settings: NDArray[np.float64]) -> 
     )
 
 
-def _failing(answers: ExitAnswers, walks: Walks, price: int) -> int:
-    """The image on which the walk at a price left early, sure of a wrong answer, where the last exit is right."""
-    lost = (walks.predictions[price] != answers.labels) & answers.right[:, -1]
-    score = np.take_along_axis(answers.scores, walks.exits[price][:, None].astype(np.int64), axis=1)[:, 0]
-    return int(np.argmax(np.where(lost, score, -1.0)))
+def spoilt(
+    predictions: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    full: NDArray[np.integer],
+) -> int:
+    """The image on which a walk was surest of a wrong answer where the full network is right; arrays [n].
+
+    Without such an image (at the price "full"), the one on which it was surest of a wrong answer.
+    """
+    wrong = np.asarray(predictions != labels)
+    lost = wrong & (full == labels)
+    return int(np.argmax(np.where(lost if lost.any() else wrong, scores, -1.0)))
+
+
+def _exit(package: Package, answers: ExitAnswers, place: int) -> ExitFinding:
+    right, scores = answers.right, answers.scores[:, place]
+    return ExitFinding(
+        name=package.graph.exits[place],
+        macs=int(package.tables["exit_macs"][place]),
+        accuracy=Share(int(right[:, place].sum()), len(right)),
+        calibration_error=expected_calibration_error(scores, right[:, place]),
+        auroc=auroc(1 - scores, worth_going_on(right, place)),
+    )

@@ -12,8 +12,10 @@ import yaml
 from numpy.typing import NDArray
 
 from models.macs import macs_per_row
+from service.package.graph import StageGraph
 from service.package.load import Package, load
-from service.package.manifest import FILE, FORMAT
+from service.package.manifest import FILE, FORMAT, Manifest
+from service.package.record import Record
 from service.routing.base import build
 
 CALIBRATION = "calibration.npz"
@@ -77,21 +79,50 @@ def write(
     """
     (folder / LABELS).write_text("\n".join(labels) + "\n")
     np.savez_compressed(folder / CALIBRATION, allow_pickle=False, **arrays)
+    content = _content(title, stages, digest(folder / CALIBRATION), provenance)
+    (folder / FILE).write_text(yaml.safe_dump(content, sort_keys=False, width=110))
+    package = load(folder)
+    build(package)
+    return package
+
+
+def draft(
+    folder: Path,
+    title: Title,
+    stages: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    tables: Mapping[str, NDArray[Any]],
+) -> Package:
+    """The package as its router needs it while there is no record yet: to walk the splits that it will be made of."""
+    described = Manifest.model_validate(_content(title, stages, "0" * 64, {}))
+    answers, walks = np.empty(0, np.int16), np.empty((0, 0), np.int64)
+    record = Record(
+        prices=np.empty(0),
+        labels=answers,
+        predictions=walks.astype(np.int16),
+        exits=walks.astype(np.int8),
+        macs=walks,
+        routes=walks.astype(np.uint8),
+        route=walks.astype(np.int16),
+    )
+    return Package(folder, described, StageGraph.of(described.stages), tuple(labels), record, tables, "")
+
+
+def _content(
+    title: Title, stages: Sequence[Mapping[str, Any]], calibration: str, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The manifest; `calibration` is the hash of its file."""
     general = {"format": FORMAT, "name": title.name, "version": title.version, "modality": title.modality}
-    content = general | {
+    return general | {
         "task": title.task,
         "family": title.family,
         "description": title.description,
         "labels": LABELS,
         "stages": [dict(stage) for stage in stages],
         "router": {"name": title.router},
-        "calibration": {"file": CALIBRATION, "sha256": digest(folder / CALIBRATION)},
+        "calibration": {"file": CALIBRATION, "sha256": calibration},
         "provenance": dict(provenance),
     }
-    (folder / FILE).write_text(yaml.safe_dump(content, sort_keys=False, width=110))
-    package = load(folder)
-    build(package)
-    return package
 
 
 def digest(file: Path) -> str:

@@ -9,9 +9,12 @@ from service.core import CHEAPEST, FULL, NEUTRAL, Budget, Deadline, Price, Terms
 from service.errors import ImpossibleBudget
 from service.package.curves import Certificate
 from service.package.graph import StageGraph
+from service.package.load import Package
 
 _MIDDLE = 3
 """The default urgency of RFC 9218."""
+_FITS = 0.9
+"""A compute limit is planned for at a price at which this share of the walks keeps within it; the others are forced."""
 
 
 class Promises(Protocol):
@@ -26,7 +29,7 @@ class Promises(Protocol):
 
 
 def admit(
-    budget: Budget, promises: Promises, graph: StageGraph, *, arrived_at: float, default_deadline_s: float
+    budget: Budget, promises: Promises, package: Package, *, arrived_at: float, default_deadline_s: float
 ) -> Terms:
     """Terms of a walk: the interval of prices and the hard limits that the budget stands for.
 
@@ -35,12 +38,12 @@ def admit(
     """
     certificate = _certificate(budget, promises)
     patience = default_deadline_s if budget.latency_ms is None else budget.latency_ms / 1e3
-    floor = certificate.price if certificate else _floor(budget, promises)
+    floor = certificate.price if certificate else _floor(budget, promises, package)
     return Terms(
         floor=floor,
         ceiling=floor if certificate else CHEAPEST,
         deadline=Deadline(arrived_at + patience),
-        max_macs=_max_macs(budget, graph),
+        max_macs=_max_macs(budget, package.graph),
         urgency_at=urgency(arrived_at, patience, budget.priority),
         priority=budget.priority,
         on_miss=budget.on_miss,
@@ -63,10 +66,14 @@ def _certificate(budget: Budget, promises: Promises) -> Certificate | None:
     return min(issued, key=lambda certificate: certificate.price, default=None)
 
 
-def _floor(budget: Budget, promises: Promises) -> Price:
+def _floor(budget: Budget, promises: Promises, package: Package) -> Price:
     if budget.latency_ms is not None:
         return NEUTRAL
-    return FULL if budget.compute_mmacs is not None else promises.default.price
+    if budget.compute_mmacs is None:
+        return promises.default.price
+    # A walk that has an answer at every stage may begin at the full price and be broken off by the limit. Any other
+    # has to spread the limit over the whole way from its first stage on.
+    return FULL if package.graph.anytime else package.record.price_within(budget.compute_mmacs * 1e6, _FITS)
 
 
 def _max_macs(budget: Budget, graph: StageGraph) -> int:

@@ -71,10 +71,11 @@ class Auditor:
         with self._lock:
             return self._monitor.standing(certificate)
 
-    @staticmethod
-    def monitored(certificate: Certificate) -> bool:
-        """Whether audited walks could contradict it once it is asked for: accuracy can't be seen without labels."""
-        return certificate.kind in WATCHABLE
+    def monitored(self, certificate: Certificate) -> bool:
+        """Whether audited walks could contradict it once it is asked for: accuracy can't be seen without labels, and
+        where no walk is audited nothing can.
+        """
+        return certificate.kind in WATCHABLE and self._sampling.share > 0
 
     @property
     def trouble(self) -> str | None:

@@ -7,7 +7,7 @@ expected gain in correctness that one GMAC more must buy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NewType
@@ -178,6 +178,10 @@ class Step:
     queue_s: float
     stage_s: float
     verdict: str
+    next: str | None
+    """The stage that follows; None where the walk ends."""
+    signals: Mapping[str, float | list[float]]
+    """What the router went by, in its own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +254,8 @@ class Walker:
     """Its deadline can't be kept any more; it makes way for those that can be in time."""
     ticket: int = -1
     """Its number in the queues, new each time it begins to wait."""
+    diverted: Reason | None = None
+    """Why it was sent another way than its router would have chosen at its own price; None while it never was."""
     waiting: bool = False
     done: bool = False
     cancelled: bool = False

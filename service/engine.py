@@ -147,7 +147,7 @@ class Engine:
             return admit(
                 sample.budget,
                 model.auditor,
-                model.package.graph,
+                model.package,
                 arrived_at=sample.arrived_at,
                 default_deadline_s=self.settings.default_deadline_ms / 1e3,
             )

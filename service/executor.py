@@ -12,7 +12,7 @@ import numpy as np
 
 from service.core import Walker
 from service.errors import NotReady, OfframpError, StageFailed
-from service.routing.base import LEAVE, Router
+from service.routing.base import LEAVE, Router, routed
 from service.runtime.base import Runner
 from service.scheduler.conductor import Batch, Conductor, Ended
 
@@ -148,7 +148,8 @@ class Executor:
         """Run and route a batch; returns what to do with it at the conductor, given the time."""
         try:
             outputs = runner.run(batch.model, batch.stage, batch.walkers)
-            routing = self._routers[batch.model].route(batch.stage, outputs, batch.prices)
+            router = self._routers[batch.model]
+            routing = routed(router, batch.stage, outputs, batch.prices, batch.own_prices)
             going_on = np.flatnonzero(routing.next != LEAVE).tolist()
             if going_on:
                 runner.keep(batch.model, batch.stage, batch.walkers, going_on)

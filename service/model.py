@@ -103,8 +103,8 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
 
 def _auditor(package: Package, curve: Curve, telemetry: ModelTelemetry, settings: Settings) -> Auditor:
     """Only on a chain does a walk at the full price pass all the exits at which a walk at any other might end."""
-    chain = all(len(after) <= 1 for after in package.graph.after)
-    sampling = Sampling(settings.shadow_share if chain else 0.0, settings.max_shadows)
+    share = settings.shadow_share if package.graph.chain else 0.0
+    sampling = Sampling(share, settings.max_shadows)
     return Auditor(package.name, Monitor(curve, alpha=settings.alarm_alpha), telemetry, sampling)
 
 

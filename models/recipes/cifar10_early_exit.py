@@ -20,11 +20,11 @@ import numpy as np
 import onnx
 import torch
 
-from models import calibrate, card, export, package
+from models import baselines, calibrate, card, export, package
 from models.calibration.walks import ExitAnswers
 from models.data import cifar10, splits
 from models.data.cifar10 import SIDE, ImageSet
-from models.findings import Findings, Share, StaticNet, find
+from models.findings import Findings, StaticNet, find
 from models.macs import macs_per_row
 from models.nets.multi_exit import Widths, build, without_exit
 from models.plots import plot_curve, plot_image
@@ -149,7 +149,7 @@ def train_static(work: Path, _: Path) -> None:
         macs = macs_per_row(onnx.load(file))
         minutes = round(run.seconds / 60, 1)
         results.append({"name": name, "macs": macs, "right": right, "of": len(devtest), "minutes": minutes})
-        (work / "static.json").write_text(json.dumps(results, indent=1))
+        (work / "static.json").write_text(json.dumps({"nets": results}, indent=1))
 
 
 def export_stages(work: Path, folder: Path) -> None:
@@ -220,10 +220,9 @@ def write_card(work: Path, folder: Path) -> None:
 
 
 def statics(work: Path) -> list[StaticNet]:
-    """The static nets trained so far."""
+    """The static nets trained so far, or those of the shipped card."""
     file = work / "static.json"
-    rows = json.loads(file.read_text()) if file.exists() else []
-    return [StaticNet(row["name"], row["macs"], Share(row["right"], row["of"])) for row in rows]
+    return baselines.read(file) if file.exists() else baselines.cifar10()
 
 
 def card_text(findings: Findings, answers: ExitAnswers, found: Package) -> card.Text:

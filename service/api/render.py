@@ -141,6 +141,8 @@ def _step(step: Step) -> dict[str, Any]:
         "queue_ms": _ms(step.queue_s),
         "stage_ms": _ms(step.stage_s),
         "verdict": step.verdict,
+        "next": step.next,
+        "signals": dict(step.signals),
     }
 
 

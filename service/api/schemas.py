@@ -66,6 +66,8 @@ class WalkStep(_Shape):
     queue_ms: float
     stage_ms: float
     verdict: str = Field(description="`go on`, or the reason for which the walk ended here.")
+    next: str | None = Field(description="The stage that follows.")
+    signals: dict[str, float | list[float]] = Field(description="What the router went by, in its family's words.")
 
 
 class AnswerShape(_Shape):

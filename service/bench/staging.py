@@ -7,7 +7,7 @@ with buffers bound once as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -67,7 +67,7 @@ def _staged(package: Package, rows: int, settings: Settings) -> Callable[[], Non
     work = StageWork.of(package, lane, build(package), rows)
 
     def run() -> None:
-        for stage in range(len(package.manifest.stages)):
+        for stage in package.graph.dearest_way:
             work.run(stage)
 
     return run
@@ -89,31 +89,32 @@ def _whole(package: Package, rows: int, settings: Settings) -> Callable[[], None
 
 
 def _joined(package: Package) -> bytes:
-    """The stages as one ONNX graph that gives every exit's answer."""
+    """The stages of the full walk as one ONNX graph that gives every exit's answer."""
     try:
         import onnx
         from onnx import compose
     except ImportError as error:
         raise SettingsError("bench joins the stages with onnx: pip install 'offramp[models]'") from error
     whole: Any = None
-    for place, stage in enumerate(package.manifest.stages):
+    way = package.graph.dearest_way
+    for step, place in enumerate(way):
+        stage, before = package.manifest.stages[place], way[:step]
         part = compose.add_prefix(onnx.load(package.path / stage.graph), f"stage{place}/")
         if whole is None:
             whole = part
             continue
-        io_map = [(_maker(package, place, name), f"stage{place}/{name}") for name in stage.inputs]
-        answers = [
-            f"stage{i}/{earlier.answer}" for i, earlier in enumerate(package.manifest.stages[:place]) if earlier.answer
-        ]
+        io_map = [(_maker(package, before, name), f"stage{place}/{name}") for name in stage.inputs]
+        passed = [(i, package.manifest.stages[i].answer) for i in before]
+        answers = [f"stage{i}/{answer}" for i, answer in passed if answer]
         made = [f"stage{place}/{name}" for name in stage.outputs]
         whole = compose.merge_models(whole, part, io_map, outputs=[*answers, *made])
     _restore(whole, package)
     return bytes(whole.SerializeToString())
 
 
-def _maker(package: Package, place: int, state: str) -> str:
-    """Prefixed name of a state tensor, at the last stage before `place` that makes it."""
-    made = [i for i, earlier in enumerate(package.manifest.stages[:place]) if state in earlier.outputs]
+def _maker(package: Package, before: Sequence[int], state: str) -> str:
+    """Prefixed name of a state tensor, at the last stage on the way that makes it."""
+    made = [place for place in before if state in package.manifest.stages[place].outputs]
     return f"stage{made[-1]}/{state}"
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from service.answer import Answer
 from service.api import budgets, render
@@ -62,10 +65,17 @@ def _story(answer: Answer) -> str:
         score = "" if step["score"] is None else f"{step['score']:.4f}"
         cost = f"{step['price']:.3g}" if isinstance(step["price"], float) else step["price"]
         place = f"{step['stage']:<12}{step['exit'] or '':<10}"
-        lines.append(f"{place}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {step['verdict']}")
+        verdict = f"on to {step['next']}" if step["next"] else step["verdict"]
+        lines.append(f"{place}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {verdict}{_signals(step['signals'])}")
     compute = shown["compute"]
     lines.append(
         f"{top}; {shown['reason']} at {shown['exit']}: {compute['mmacs']:.1f} MMACs, "
         f"{compute['fraction_of_full']:.0%} of the full network, {shown['timing_ms']['total']:.1f} ms"
     )
     return "\n".join(lines)
+
+
+def _signals(signals: Mapping[str, float | list[float]]) -> str:
+    """What the router went by, as `; gate 0.31, threshold 0.5`."""
+    told = [f"{name} {' '.join(f'{value:.3g}' for value in np.ravel(values))}" for name, values in signals.items()]
+    return f"; {', '.join(told)}" if told else ""

@@ -41,8 +41,31 @@ class StageGraph:
             after=after,
             exits=exits,
             exit_of=tuple(exits.index(stage.exit) if stage.exit else -1 for stage in stages),
-            full_macs=_dearest(macs, after),
+            full_macs=sum(macs[stage] for stage in _dearest_way(macs, after)),
         )
+
+    @property
+    def chain(self) -> bool:
+        """Whether each stage but the last is followed by the next one and no other."""
+        last = len(self.names) - 1
+        return all(after == ((stage + 1,) if stage < last else ()) for stage, after in enumerate(self.after))
+
+    @property
+    def anytime(self) -> bool:
+        """Whether an answer stands after every stage, so that a walk may be broken off anywhere."""
+        return min(self.exit_of) >= 0
+
+    def cheapest_way(self, stage: int) -> list[int]:
+        """The stages of the least MACs from the start of a stage to the next exit, both included."""
+        way, costs = [stage], self.to_next_exit(self.macs)
+        while self.exit_of[way[-1]] < 0:
+            way.append(min(self.after[way[-1]], key=costs.__getitem__))
+        return way
+
+    @property
+    def dearest_way(self) -> list[int]:
+        """The stages of the full walk."""
+        return _dearest_way(self.macs, self.after)
 
     def to_next_exit(self, costs: Sequence[float]) -> list[float]:
         """For each stage, the least cost from its start to the end of the next stage with an exit, itself included.
@@ -56,9 +79,12 @@ class StageGraph:
         return total
 
 
-def _dearest(macs: Sequence[int], after: Sequence[Sequence[int]]) -> int:
-    """MACs of the dearest walk from stage 0 to a last stage."""
+def _dearest_way(macs: Sequence[int], after: Sequence[Sequence[int]]) -> list[int]:
+    """Stages of the walk of the most MACs from stage 0 to a last stage."""
     total = [0] * len(macs)
     for stage in reversed(range(len(macs))):
         total[stage] = macs[stage] + max((total[place] for place in after[stage]), default=0)
-    return total[0]
+    way = [0]
+    while after[way[-1]]:
+        way.append(max(after[way[-1]], key=total.__getitem__))
+    return way

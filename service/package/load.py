@@ -58,8 +58,8 @@ def load(path: Path) -> Package:
     calibration = path / described.calibration.file
     arrays = _arrays(_verified(calibration, described.calibration.sha256), calibration)
     labels = _labels(path / described.labels)
-    taken = record.read(arrays, calibration)
     graph = StageGraph.of(described.stages)
+    taken = record.read(arrays, calibration, graph)
     _check_record(taken, graph, labels, calibration)
     return Package(
         path=path,
@@ -108,11 +108,14 @@ def _labels(file: Path) -> tuple[str, ...]:
 
 def _check_record(taken: Record, graph: StageGraph, labels: tuple[str, ...], file: Path) -> None:
     remedy = "make it again with models.calibrate for these stages"
-    limits = {"predictions": len(labels), "labels": len(labels), "exits": len(graph.exits)}
+    limits = {"predictions": len(labels), "labels": len(labels), "exits": len(graph.exits), "route": len(taken.routes)}
     for name, limit in limits.items():
         values = getattr(taken, name)
         if values.min() < 0 or values.max() >= limit:
             raise PackageError(file, name, f"values must be in 0..{limit - 1}", remedy)
+    if taken.routes.shape[1] != len(graph.names):
+        problem = f"{taken.routes.shape[1]} columns, the manifest has {len(graph.names)} stages"
+        raise PackageError(file, "routes", problem, remedy)
     if taken.macs.min() < 0 or taken.macs.max() > graph.full_macs:
         problem = f"values must be in 0..{graph.full_macs}, the MACs of a full walk by the manifest"
         raise PackageError(file, "macs", problem, remedy)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core import CHEAPEST, FULL
+from service.core import CHEAPEST, FULL, Price
 from service.errors import PackageError
+from service.package.graph import StageGraph
 
 LOSSES = ("accuracy", "agreement", "max_drop")
 """The budget kinds that a certificate can promise; each has a 0/1 loss per sample."""
@@ -29,6 +30,8 @@ class Record:
         predictions: int16 [P, n], arg-max of the answer given.
         exits: int8 [P, n], index among the package's exits.
         macs: int64 [P, n], spent by the whole walk.
+        routes: uint8 [R, S], how often each of R different walks runs each stage.
+        route: int16 [P, n], which of them a sample's walk is.
     """
 
     prices: NDArray[np.float64]
@@ -36,11 +39,18 @@ class Record:
     predictions: NDArray[np.int16]
     exits: NDArray[np.int8]
     macs: NDArray[np.int64]
+    routes: NDArray[np.uint8]
+    route: NDArray[np.int16]
 
     @property
     def size(self) -> int:
         """Number of calibration samples."""
         return len(self.labels)
+
+    def price_within(self, macs: float, share: float) -> Price:
+        """The lowest price at which at least that share of the walks costs no more than `macs`, else the highest."""
+        fits = (self.macs <= macs).mean(axis=1) >= share
+        return Price(float(self.prices[fits.argmax()])) if fits.any() else CHEAPEST
 
     def losses(self, kind: str) -> NDArray[np.bool_]:
         """0/1 losses bool [P, n] of one of `LOSSES`.
@@ -61,16 +71,22 @@ _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "predictions": (np.int16, 2),
     "exits": (np.int8, 2),
     "macs": (np.int64, 2),
+    "routes": (np.uint8, 2),
+    "route": (np.int16, 2),
 }
 """Type and number of axes of each array."""
 
 
-def read(arrays: Mapping[str, NDArray[Any]], file: Path) -> Record:
+def read(arrays: Mapping[str, NDArray[Any]], file: Path, graph: StageGraph) -> Record:
     """Record from the arrays of a calibration file.
+
+    A chain needs no `routes` and `route`: there a walk's exit tells which stages it ran.
 
     Raises:
         PackageError: an array is missing, or types, shapes, order or the ends of the path are wrong.
     """
+    if graph.chain and "exits" in arrays and not {"routes", "route"} & set(arrays):
+        arrays = {**arrays, "routes": _up_to_each_exit(graph), "route": arrays["exits"]}
     missing = [name for name in _COLUMNS if name not in arrays]
     if missing:
         raise PackageError(file, missing[0], "array is missing", _REMEDY)
@@ -98,7 +114,13 @@ def _check(record: Record, file: Path) -> None:
         raise PackageError(file, "prices", "must rise strictly from -inf (full) to +inf (cheapest)", _REMEDY)
     if record.size == 0:
         raise PackageError(file, "labels", "no samples", _REMEDY)
-    for name in ("predictions", "exits", "macs"):
+    for name in ("predictions", "exits", "macs", "route"):
         found = getattr(record, name).shape
         if found != shape:
             raise PackageError(file, name, f"shape {found} is not (prices, samples) = {shape}", _REMEDY)
+
+
+def _up_to_each_exit(graph: StageGraph) -> NDArray[np.uint8]:
+    """The walks of a chain, one an exit: uint8 [K, S]."""
+    ends = np.flatnonzero(np.array(graph.exit_of) >= 0)
+    return (np.arange(len(graph.names)) <= ends[:, None]).astype(np.uint8)

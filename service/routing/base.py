@@ -29,16 +29,24 @@ class Routing(NamedTuple):
         score: float32 [rows] in 0..1, the calibrated score that was judged; None where nothing was.
         worth: float64 [rows], what going on from this exit is worth: the price from which on the row leaves here; -inf
             where there is nowhere to go on to. None after a stage without exit.
+        signals: what was gone by, for `explain`: by name, floats [rows] or [rows, m].
+        own: int16 [rows], the next stage at each row's own price; None where that is `next`. Filled in by `routed`.
     """
 
     next: NDArray[np.int16]
     answer: NDArray[np.float32] | None = None
     score: NDArray[np.float32] | None = None
     worth: NDArray[np.float64] | None = None
+    signals: Mapping[str, NDArray[Any]] | None = None
+    own: NDArray[np.int16] | None = None
 
 
 class Router(Protocol):
-    """The rule after each stage of one package. Pure: same arrays, same routing."""
+    """The rule after each stage of one package. Pure: same arrays, same routing.
+
+    At the price FULL a walk takes the dearest way, at CHEAPEST the cheapest; a higher price never takes a dearer one.
+    Only after a stage with an exit may a row leave.
+    """
 
     def __init__(self, package: Package) -> None:
         """Take parameters and tables from a package; raises PackageError where they don't fit it."""
@@ -66,6 +74,24 @@ def known() -> dict[str, type[Router]]:
     for module in pkgutil.iter_modules(folder.__path__):
         importlib.import_module(f"service.routing.{module.name}")
     return dict(_ROUTERS)
+
+
+def routed(
+    router: Router,
+    stage: int,
+    outputs: Mapping[str, NDArray[Any]],
+    prices: NDArray[np.float64],
+    own_prices: NDArray[np.float64] | None,
+) -> Routing:
+    """Route a batch at `prices`, and where load has raised those, say as well where each row's own would have led.
+
+    A row that takes another way than its own price would is forced: no certificate speaks of it. Where rows leave,
+    `worth` tells that already.
+    """
+    routing = router.route(stage, outputs, prices)
+    if own_prices is None:
+        return routing
+    return routing._replace(own=router.route(stage, outputs, own_prices).next)
 
 
 def build(package: Package) -> Router:

@@ -83,7 +83,7 @@ def worth(gain: NDArray[np.float32], exit_macs: NDArray[np.int64]) -> NDArray[np
 def _tables(package: Package, exits: int) -> Mapping[str, NDArray[Any]]:
     """The tables, once they are known to fit the package's stages."""
     graph, tables = package.graph, package.tables
-    if graph.exit_of != tuple(range(len(graph.names))) or graph.after != _chain(exits):
+    if not (graph.chain and graph.anytime):
         problem, remedy = "router early-exit needs a chain with an exit after every stage", "fuse stages without exit"
         raise PackageError(package.path / FILE, "stages", problem, remedy)
     bins = tables["gain"].shape[-1] if "gain" in tables and tables["gain"].ndim else 0
@@ -101,11 +101,6 @@ def _tables(package: Package, exits: int) -> Mapping[str, NDArray[Any]]:
         if not fits:
             raise _misfit(package, name, _PROMISES[name])
     return tables
-
-
-def _chain(stages: int) -> tuple[tuple[int, ...], ...]:
-    """`StageGraph.after` of stages that follow each other."""
-    return (*((place,) for place in range(1, stages)), ())
 
 
 _PROMISES = {

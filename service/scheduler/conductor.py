@@ -46,6 +46,8 @@ class Batch:
         paid: what each pays, [rows].
         prices: what the router is told, float64 [rows]: the same, but FULL for audited walkers, so that the state of
             those that leave is kept for their shadows.
+        own_prices: what each would pay if nothing were scarce, float64 [rows]; None where they do, or where only one
+            stage can follow.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Batch:
     prices: NDArray[np.float64]
     started_at: float
     release: Release
+    own_prices: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +141,10 @@ class Conductor:
         for row, walker in enumerate(batch.walkers):
             self._stand(batch, routing, row)
             waited = batch.started_at - walker.since
-            verdict = self._send(walker, int(routing.next[row]), batch.paid[row], now)
+            after = self._divert(walker, routing, row, now)
+            verdict = self._send(walker, after, batch.paid[row], now)
             if walker.trace is not None:
-                walker.trace.append(self._step(batch, row, waited, now - batch.started_at, verdict))
+                walker.trace.append(self._step(batch, routing, row, (waited, now - batch.started_at), verdict))
 
     def fail(self, batch: Batch, error: Exception, now: float) -> None:
         """A batch raised: its walkers end with that error."""
@@ -213,9 +217,16 @@ class Conductor:
         place: Place = (walkers[0].model, walkers[0].stage)
         paid = [self._price(walker) for walker in walkers]
         told = [FULL if walker.audit else price for walker, price in zip(walkers, paid, strict=True)]
-        batch = Batch(*place, walkers, paid, np.array(told, np.float64), now, release)
+        own = self._own_prices(place, walkers, paid)
+        batch = Batch(*place, walkers, paid, np.array(told, np.float64), now, release, own)
         self._running[batch] = now + self.courses[place[0]].times[place[1]].seconds(len(walkers))
         return batch
+
+    def _own_prices(self, place: Place, walkers: list[Walker], paid: list[Price]) -> NDArray[np.float64] | None:
+        """See `Batch.own_prices`."""
+        floors = [walker.terms.floor for walker in walkers]
+        fork = len(self.courses[place[0]].graph.after[place[1]]) > 1
+        return np.array(floors, np.float64) if fork and floors != paid else None
 
     def _price(self, walker: Walker) -> Price:
         """A late walker takes the first exit that its terms allow: its time is over."""
@@ -242,6 +253,35 @@ class Conductor:
                 walker.audit.worths.append(walker.worth)
                 walker.audit.answers.append(int(answer.argmax()))
 
+    def _divert(self, walker: Walker, routing: Routing, row: int, now: float) -> int:
+        """The stage that follows, or LEAVE: the router's choice; or where no answer stands yet and a limit would be
+        broken, the dearest way to an answer that the limits allow.
+        """
+        after = int(routing.next[row])
+        if routing.own is not None and after not in (LEAVE, int(routing.own[row])):
+            walker.diverted = Reason.DEADLINE if walker.late else Reason.OVERLOAD
+        if after == LEAVE or walker.standing is not None:
+            return after
+        limit = self._limit(walker, after, now)
+        course = self.courses[walker.model]
+        ways = course.graph.after[walker.stage]
+        if limit is None or len(ways) == 1:
+            return after
+        allowed = [way for way in ways if self._limit(walker, way, now) is None]
+        if not allowed and limit is Reason.DEADLINE:
+            return after
+        walker.diverted = limit
+        return max(allowed, key=course.macs_to_exit) if allowed else min(ways, key=course.macs_to_exit)
+
+    def _limit(self, walker: Walker, after: int, now: float) -> Reason | None:
+        """The limit that going on to the next exit by that stage would break; None if it breaks none."""
+        course = self.courses[walker.model]
+        if walker.ledger.macs + course.macs_to_exit(after) > walker.terms.max_macs:
+            return Reason.COMPUTE
+        if walker.late or not walker.terms.deadline.allows(now, course.seconds_to_exit(after)):
+            return Reason.DEADLINE
+        return None
+
     def _send(self, walker: Walker, after: int, price: Price, now: float) -> str:
         """Decide what follows a stage: cancelled, out, forced out by a limit, or on. Returns the verdict in a word."""
         if walker.cancelled or (walker.shadow and self.shadows.dismissed):
@@ -261,16 +301,9 @@ class Conductor:
 
     def _leaves(self, walker: Walker, after: int, price: Price, now: float) -> Reason | None:
         """Why the walk ends here: the router's choice, or a limit that the next exit would break; None to go on."""
-        course = self.courses[walker.model]
         if after == LEAVE or self._leaves_audited(walker, price):
             return self._own_choice(walker, price)
-        if walker.standing is None:
-            return None
-        if walker.ledger.macs + course.macs_to_exit(after) > walker.terms.max_macs:
-            return Reason.COMPUTE
-        if walker.late or not walker.terms.deadline.allows(now, course.seconds_to_exit(after)):
-            return Reason.DEADLINE
-        return None
+        return self._limit(walker, after, now) if walker.standing is not None else None
 
     def _leaves_audited(self, walker: Walker, price: Price) -> bool:
         """The routers' rule, applied here to an audited walker, which its router was told to send on."""
@@ -278,7 +311,9 @@ class Conductor:
         return walker.audit is not None and at_exit and price != FULL and walker.worth <= price
 
     def _own_choice(self, walker: Walker, price: Price) -> Reason:
-        """Why the router let it leave: the last exit, confidence, or a price that load or lateness had raised."""
+        """Why it leaves where its router says so: the last exit, confidence, or what sent it here against its price."""
+        if walker.diverted is not None:
+            return walker.diverted
         if not self.courses[walker.model].graph.after[walker.stage]:
             return Reason.LAST
         if walker.worth <= walker.terms.floor or price == walker.terms.floor:
@@ -325,18 +360,21 @@ class Conductor:
         elif reason is not None and not self.shadows.dismissed:
             self.shadows.follow(walker, now)
 
-    def _step(self, batch: Batch, row: int, waited: float, ran: float, verdict: str) -> Step:
-        graph, standing = self.courses[batch.model].graph, batch.walkers[row].standing
-        answered = standing is not None and graph.exit_of[batch.stage] >= 0
+    def _step(self, batch: Batch, routing: Routing, row: int, seconds: tuple[float, float], verdict: str) -> Step:
+        """What `explain` tells of a stage; `seconds` waited and run."""
+        graph, walker = self.courses[batch.model].graph, batch.walkers[row]
+        standing = walker.standing if graph.exit_of[batch.stage] >= 0 else None
         return Step(
             stage=graph.names[batch.stage],
-            exit=standing.exit if standing and answered else None,
-            score=standing.score if standing and answered else None,
+            exit=standing.exit if standing else None,
+            score=standing.score if standing else None,
             price=batch.paid[row],
             batch_rows=len(batch.walkers),
-            queue_s=waited,
-            stage_s=ran,
+            queue_s=seconds[0],
+            stage_s=seconds[1],
             verdict=verdict,
+            next=None if walker.done else graph.names[walker.stage],
+            signals={name: values[row].tolist() for name, values in (routing.signals or {}).items()},
         )
 
 

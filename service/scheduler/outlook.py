@@ -22,8 +22,8 @@ class Outlook:
 
     Attributes:
         prices: P of them, ascending: the record's path.
-        reach: float64 [P, S, S], share of the walkers standing before stage s that will run stage t at that price; 1
-            for s = t, since whoever waits at a stage is about to run it.
+        reach: float64 [P, S, S], how often a walker that stands before stage s will run stage t at that price; 1 for
+            s = t, since whoever waits at a stage is about to run it.
     """
 
     prices: tuple[float, ...]
@@ -31,12 +31,9 @@ class Outlook:
 
     @classmethod
     def of(cls, record: Record, graph: StageGraph) -> Outlook:
-        """Outlook of a chain of stages: a walk that ends at an exit has run every stage up to it."""
-        stage_of_exit = np.array([stage for stage, exit_of in enumerate(graph.exit_of) if exit_of >= 0])
-        last = stage_of_exit[record.exits]
-        runs = (last[:, :, None] >= np.arange(len(graph.names))).mean(axis=1)
-        reach = np.stack([_given(runs, stage, graph) for stage in range(len(graph.names))], axis=1)
-        return cls(tuple(record.prices.tolist()), reach)
+        """Outlook of the walks that the record saw."""
+        by_price = [_reach(record.routes[routes], graph) for routes in record.route]
+        return cls(tuple(record.prices.tolist()), np.stack(by_price))
 
     def seconds(self, per_row: Sequence[float]) -> Seconds:
         """Expected seconds from the start of a stage to the end of the walk, float64 [P, S].
@@ -55,13 +52,12 @@ class Outlook:
         return bisect_left(self.prices, price) - 1
 
 
-def _given(runs: Seconds, stage: int, graph: StageGraph) -> Seconds:
-    """Share of walks that run each stage, given that they run `stage`: float64 [P, S]."""
-    share = np.where(runs[:, [stage]] > 0, runs / np.maximum(runs[:, [stage]], 1e-12), 0.0)
-    share[:, :stage] = 0.0
-    # Where nobody comes so far at this price, a walker that is here leaves at the next exit.
-    for after in range(stage, len(graph.names)):
-        share[:, after] = np.where(runs[:, stage] > 0, share[:, after], 1.0)
-        if graph.exit_of[after] >= 0:
-            break
-    return share
+def _reach(runs: NDArray[np.uint8], graph: StageGraph) -> Seconds:
+    """How often walks that come to a stage run each stage from there on: float64 [S, S], from runs uint8 [n, S]."""
+    comes = (runs > 0).astype(np.float32)
+    walks = comes.sum(axis=0, dtype=np.float64)
+    reach = np.triu((comes.T @ runs).astype(np.float64) / np.maximum(walks, 1.0)[:, None])
+    for stage in np.flatnonzero(walks == 0):
+        # Where nobody comes so far at this price, a walker that is here takes the shortest way out.
+        reach[stage, graph.cheapest_way(int(stage))] = 1.0
+    return np.asarray(reach)

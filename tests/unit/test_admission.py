@@ -48,7 +48,7 @@ def curve(package: Package) -> Curve:
 
 def terms(package: Package, curve: Curve, **asked: Any) -> Terms:
     budget, promises = Budget(**asked), Unsuspended(curve)
-    return admit(budget, promises, package.graph, arrived_at=NOW, default_deadline_s=PATIENCE)
+    return admit(budget, promises, package, arrived_at=NOW, default_deadline_s=PATIENCE)
 
 
 def test_asking_nothing_gets_the_default_and_the_whole_rest_of_the_path(package: Package, curve: Curve) -> None:
@@ -113,7 +113,7 @@ def test_what_is_in_force_counts_not_what_was_issued(package: Package, curve: Cu
     safer = curve.certify("agreement", 1.0, 0.95)
     for asked in (Budget(), Budget(agreement=0.95)):
         promises = Unsuspended(curve, instead=safer)
-        given_terms = admit(asked, promises, package.graph, arrived_at=NOW, default_deadline_s=PATIENCE)
+        given_terms = admit(asked, promises, package, arrived_at=NOW, default_deadline_s=PATIENCE)
         assert given_terms.floor == safer.price == FULL
 
 
@@ -137,12 +137,25 @@ def test_the_impossible_is_refused_with_what_is_possible(
 @example(macs=1_000_001)
 @given(macs=st.integers(1, 10**10))
 def test_the_compute_that_is_offered_is_enough(package: Package, curve: Curve, macs: int) -> None:
-    graph = StageGraph(("only",), (macs,), ((),), ("only",), (0,), macs)
+    only = dataclasses.replace(package, graph=StageGraph(("only",), (macs,), ((),), ("only",), (0,), macs))
     promises = Unsuspended(curve)
     with pytest.raises(ImpossibleBudget) as caught:
-        admit(Budget(compute_mmacs=1e-9), promises, graph, arrived_at=NOW, default_deadline_s=PATIENCE)
+        admit(Budget(compute_mmacs=1e-9), promises, only, arrived_at=NOW, default_deadline_s=PATIENCE)
     enough = Budget(compute_mmacs=caught.value.extra["best"])
-    assert admit(enough, promises, graph, arrived_at=NOW, default_deadline_s=PATIENCE).max_macs == macs
+    assert admit(enough, promises, only, arrived_at=NOW, default_deadline_s=PATIENCE).max_macs == macs
+
+
+def test_a_compute_limit_is_planned_for_where_no_answer_stands_on_the_way(package: Package, curve: Curve) -> None:
+    # The same costs, but each walk goes straight from the first stage to its only exit.
+    graph = dataclasses.replace(package.graph, after=((1, 2), (), ()), exits=("one", "other"), exit_of=(-1, 0, 1))
+    spread = dataclasses.replace(package, graph=graph)
+    for mmacs in (3, 8):
+        floor = terms(spread, curve, compute_mmacs=mmacs).floor
+        assert terms(package, curve, compute_mmacs=mmacs).floor == FULL
+        place = package.record.prices.tolist().index(floor)
+        fitting = (package.record.macs <= mmacs * 1e6).mean(axis=1)
+        assert fitting[place] >= 0.9
+        assert (fitting[:place] < 0.9).all()
 
 
 PRIORITIES, SECONDS = st.integers(0, 7), st.floats(1e-3, 3600.0)

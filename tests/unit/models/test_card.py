@@ -10,7 +10,7 @@ import pytest
 
 from models.calibration.walks import ExitAnswers
 from models.card import Text, percent, table, write_card
-from models.findings import Findings, Share, StaticNet, find
+from models.findings import Findings, Share, StaticNet, at_macs, find
 from models.plots import plot_curve, plot_image
 from service.package.load import load
 from tests.packages import write_colours
@@ -50,8 +50,8 @@ def test_findings_hold_the_exits_and_both_ends_of_the_path(findings: Findings) -
     assert full.agreement.value == 1
     assert full.accuracy == findings.exits[-1].accuracy
     assert cheapest.accuracy == findings.exits[0].accuracy
-    assert findings.at_macs(findings.prices, cheapest.mean_macs) == pytest.approx(cheapest.accuracy.value)
-    assert findings.at_macs(findings.prices, cheapest.mean_macs - 1) is None
+    assert at_macs(findings.prices, cheapest.mean_macs) == pytest.approx(cheapest.accuracy.value)
+    assert at_macs(findings.prices, cheapest.mean_macs - 1) is None
 
 
 def test_the_crossing_is_where_static_nets_stop_winning(findings: Findings) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.core import FULL
 from service.monitor.watch import Retrial, Watch
 from service.package.curves import Certificate, Curve, epsilon
-from service.package.record import Record
+from tests.packages import one_stage
 
 N, P = 4_000, 12
 ALPHA = 0.01
@@ -25,7 +25,7 @@ def curve() -> Curve:
         predictions[place, : place * N // 500] = 1
     prices = np.concatenate(([-np.inf], np.arange(P - 2), [np.inf]))
     macs = np.linspace(1000, 100, P).astype(np.int64)[:, None].repeat(N, axis=1)
-    record = Record(prices, np.zeros(N, np.int16), predictions, np.zeros((P, N), np.int8), macs)
+    record = one_stage(prices, np.zeros(N, np.int16), predictions, macs)
     return Curve(record, 1000, "p" * 64, "CPU")
 
 
@@ -109,7 +109,7 @@ def test_drop_is_watched_against_the_disagreement_of_the_calibration_data(curve:
     """Disagreeing more often than answers may be spoilt contradicts nothing, if it was so from the start."""
     record = curve.record
     # Every label is 1: where a price differs from the full network it repairs it, so nothing is ever spoilt.
-    repaired = Record(record.prices, np.ones(N, np.int16), record.predictions, record.exits, record.macs)
+    repaired = one_stage(record.prices, np.ones(N, np.int16), record.predictions, record.macs)
     mended = Curve(repaired, 1000, "p" * 64, "CPU")
     certificate = mended.certify("max_drop", 0.005, 0.95)
     watched = watch(mended, certificate)

@@ -17,6 +17,7 @@ from service.package.certificates import binomial_cdf
 from service.package.curves import Certificate, Curve
 from service.package.load import load
 from service.package.record import LOSSES, Record
+from tests.packages import one_stage
 
 FULL_MACS = 1000
 KINDS = st.sampled_from(LOSSES)
@@ -37,7 +38,7 @@ def counted(n: int, wrong: list[int], unlike: list[int]) -> Record:
         predictions[j, n - others :] = 2 if others else 0
     prices = np.concatenate(([-np.inf], np.arange(len(wrong) - 2), [np.inf]))
     macs = np.linspace(FULL_MACS, 100, len(wrong)).astype(np.int64)[:, None].repeat(n, axis=1)
-    return Record(prices, np.zeros(n, np.int16), predictions, np.zeros_like(predictions, np.int8), macs)
+    return one_stage(prices, np.zeros(n, np.int16), predictions, macs)
 
 
 # At n = 1000 and confidence 0.9 the largest count that is certified for 2 % is 13 (shared/methods.md 4.3).
@@ -116,7 +117,7 @@ def records(draw: st.DrawFn) -> Record:
     predictions = np.where(right, labels, rng.integers(3, size=(prices, n))).astype(np.int16)
     macs = np.sort(rng.integers(1, FULL_MACS, size=(prices, n)), axis=0)[::-1]
     path = np.concatenate(([-np.inf], np.sort(rng.random(prices - 2)), [np.inf]))
-    return Record(path, labels, predictions, np.zeros((prices, n), np.int8), macs)
+    return one_stage(path, labels, predictions, macs)
 
 
 SHARES = st.floats(0.0, 1.0)

@@ -261,7 +261,8 @@ def test_stages_that_are_no_chain_of_exits_are_refused(
     package: Package, tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
     exits = np.minimum(package.record.exits, 1)
-    other = load(write_colours(tmp_path, manifest=change, arrays={"exits": exits}))
+    arrays = {"exits": exits, "routes": np.array([[1, 0, 0], [1, 1, 1]], np.uint8), "route": exits}
+    other = load(write_colours(tmp_path, manifest=change, arrays=arrays))
     with pytest.raises(PackageError, match="chain with an exit after every stage") as caught:
         build(other)
     assert caught.value.field == "stages"
