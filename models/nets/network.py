@@ -9,8 +9,8 @@ from models.nets.layers import Stem
 class Network(nn.Module):
     """A classifier with one or several ways to an answer.
 
-    In evaluation `forward` gives the logits [b, classes] of every exit, cheapest first; in training whatever the loss of
-    its family takes.
+    In evaluation `forward` gives the logits [b, classes] of every exit, cheapest first; in training whatever the loss
+    of its family takes.
     """
 
     stem: Stem

@@ -26,7 +26,7 @@ from models.data import cifar10, splits
 from models.data.cifar10 import SIDE, ImageSet
 from models.findings import Findings, StaticNet, find
 from models.macs import macs_per_row
-from models.nets.multi_exit import Widths, build, without_exit
+from models.nets.multi_exit import MultiExitNet, Widths, build, without_exit
 from models.plots import plot_curve, plot_image
 from models.training.augmentation import Augmentation
 from models.training.loop import Plan, Trainer
@@ -108,7 +108,7 @@ def parts() -> splits.Splits:
     return splits.stratified(training_set().labels, router=ROUTER_SIZE, calibration=CALIBRATION_SIZE, seed=SEED)
 
 
-def trainer(widths: Widths, plan: Plan, folder: Path, *, early_exits: bool) -> Trainer:
+def trainer(widths: Widths, plan: Plan, folder: Path, *, early_exits: bool) -> Trainer[MultiExitNet]:
     """A trainer of a new network, or of one resumed from the folder."""
     data = training_set()
     torch.manual_seed(plan.seed)
@@ -118,12 +118,12 @@ def trainer(widths: Widths, plan: Plan, folder: Path, *, early_exits: bool) -> T
     return Trainer(net, training, data.take(parts().router), plan, folder)
 
 
-def main_trainer(work: Path) -> Trainer:
+def main_trainer(work: Path) -> Trainer[MultiExitNet]:
     """The trainer of the network that is shipped."""
     return trainer(Widths(), MAIN, work / "main", early_exits=True)
 
 
-def trained(work: Path) -> Trainer:
+def trained(work: Path) -> Trainer[MultiExitNet]:
     """The same once it has run; raises RuntimeError before."""
     done = main_trainer(work)
     if not done.epoch:
