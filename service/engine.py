@@ -246,9 +246,9 @@ class Engine:
         """Called by lanes: free the walker's slot, book its ledger, tell whoever waits."""
         walker, model = ended.walker, self.models[ended.walker.model]
         followed = walker.slot < 0
-        if followed:
+        if followed and not walker.shadow:
             model.pool.park()
-        else:
+        elif not followed:
             model.pool.give_back(walker.slot, parked=walker.shadow)
         model.telemetry.ended(walker, ended.outcome)
         walker.listener(walker, ended.outcome)

@@ -103,9 +103,8 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
 
 def _auditor(package: Package, curve: Curve, telemetry: ModelTelemetry, settings: Settings) -> Auditor:
     """Only on a chain does a walk at the full price pass all the exits at which a walk at any other might end."""
-    share = settings.shadow_share if package.graph.chain else 0.0
-    sampling = Sampling(share, settings.max_shadows)
-    return Auditor(package.name, Monitor(curve, alpha=settings.alarm_alpha), telemetry, sampling)
+    monitor = Monitor(curve, alpha=settings.alarm_alpha, whole_path=package.graph.chain)
+    return Auditor(package.name, monitor, telemetry, Sampling(settings.shadow_share, settings.max_shadows))
 
 
 def profile(package: Package, lanes: Sequence[ModelSessions], router: Router) -> list[StageTimes]:

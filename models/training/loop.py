@@ -1,4 +1,4 @@
-"""The training loop: compiled bf16 steps, a linear schedule, an average of the weights, checkpoints that resume."""
+"""The training loop: compiled steps, a linear schedule, an average of the weights, checkpoints that resume."""
 
 import json
 import time
@@ -18,6 +18,7 @@ from models.training.augmentation import Augmentation, alternating_flips
 from models.training.ema import Average
 from models.training.losses import ExitLoss, Loss
 from models.training.muon import Muon
+from models.training.precision import autocast
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """Images and labels to a loss that can be differentiated."""
@@ -95,7 +96,7 @@ class Trainer(Generic[Net]):
         return self.averaged
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             return self.plan.loss(self.net(images), labels)
 
     def _run_epoch(self, step: Step) -> float:

@@ -9,14 +9,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from models.training.precision import compute_dtype
+
 # Quintic whose iterates bring every singular value near 1 in five steps (same source).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """[rows, columns] to about U V^T of its SVD, by Newton-Schulz iteration in bfloat16."""
+    """[rows, columns] to about U V^T of its SVD, by Newton-Schulz iteration in the machine's training precision."""
     a, b, c = QUINTIC
-    x = matrix.bfloat16()
+    x = matrix.to(compute_dtype())
     x = x / (x.norm() + 1e-7)
     tall = x.size(0) > x.size(1)
     x = x.T if tall else x

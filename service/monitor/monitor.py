@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core import FULL, Audit
+from service.core import FULL, Audit, Price
 from service.monitor.audits import losses
 from service.monitor.watch import Watch
 from service.package.curves import DEFAULT_CONFIDENCE, Certificate, Curve
@@ -20,13 +20,17 @@ WATCHABLE = ("agreement", "max_drop")
 
 
 class Monitor:
-    """Hands out the certificates in force and learns from audited walks. Not thread-safe."""
+    """Hands out the certificates in force and learns from audited walks. Not thread-safe.
 
-    def __init__(self, curve: Curve, *, alpha: float) -> None:
-        self._curve, self._alpha = curve, alpha
+    `whole_path`: an audit tells of every price, as on a chain, and not only of those that were walked at.
+    """
+
+    def __init__(self, curve: Curve, *, alpha: float, whole_path: bool = True) -> None:
+        self._curve, self._alpha, self._whole_path = curve, alpha, whole_path
         self._disagreement = np.array(curve.certified("agreement", DEFAULT_CONFIDENCE))
         self._watches: OrderedDict[str, Watch] = OrderedDict()
-        self._recent: deque[NDArray[np.bool_]] = deque(maxlen=_RECENT)
+        self._recent: deque[NDArray[np.float64]] = deque(maxlen=_RECENT)
+        self._observed = 0
         self.default = self._begin(curve.default)
 
     def in_force(self, kind: str, target: float, confidence: float) -> Certificate:
@@ -52,6 +56,7 @@ class Monitor:
         """Learn from a complete audit; returns the watches whose price moved, and by how many places of the path."""
         found = losses(audit, self._curve.record.prices)
         self._recent.append(found)
+        self._observed += 1
         watches = (self.default, *self._watches.values())
         return [(watch, moved) for watch in watches if (moved := watch.observe(found))]
 
@@ -63,8 +68,14 @@ class Monitor:
     @property
     def agreement(self) -> float:
         """Share of the last audited walks on which the price that the default now has agrees with the full network."""
-        place = self.default.place
-        return float(np.mean([not found[place] for found in self._recent])) if self._recent else float("nan")
+        lost = [found[self.default.place] for found in self._recent]
+        known = [loss for loss in lost if not np.isnan(loss)]
+        return 1.0 - float(np.mean(known)) if known else float("nan")
+
+    def probe(self) -> Price | None:
+        """A price that nobody is served at while it is suspended, and that a shadow has to walk at to prove it anew."""
+        suspended = [] if self._whole_path else self.suspended
+        return suspended[self._observed % len(suspended)].certificate.price if suspended else None
 
     def _watch(self, certificate: Certificate) -> Watch | None:
         """Its watch, a new one if there is room; None for what needs none or can't be watched."""
@@ -78,7 +89,7 @@ class Monitor:
         return self._watches[certificate.id]
 
     def _begin(self, certificate: Certificate) -> Watch:
-        return Watch(certificate, self._curve, self._disagreement, alpha=self._alpha)
+        return Watch(certificate, self._curve, self._disagreement, alpha=self._alpha, whole_path=self._whole_path)
 
     def _room(self) -> bool:
         """Room for one more watch, made by forgetting the one that was asked for longest ago and isn't suspended."""

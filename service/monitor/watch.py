@@ -23,20 +23,26 @@ class Watch:
     it stand uncontradicted, as in the fixed-sequence test that chose it; place 0 agrees with the full network by
     definition.
 
+    `rungs` are the places that the price may take, from 0 to `home`. Where audits tell of the whole path, that is each
+    of them; where they tell only of prices that were walked at, only the full network is there to step down to.
+
     What is watched is disagreement. An `agreement` certificate promises at most epsilon of it. A `max_drop` certificate
     promises less than can be seen without labels: its answers may well disagree more often than they spoil one. There
     the alarm is raised when they disagree more often than `disagreement` [P], the calibration split's bound for
     requests like its own: then these requests aren't.
     """
 
-    def __init__(self, certificate: Certificate, curve: Curve, disagreement: Shares, *, alpha: float) -> None:
+    def __init__(
+        self, certificate: Certificate, curve: Curve, disagreement: Shares, *, alpha: float, whole_path: bool = True
+    ) -> None:
         self.certificate = certificate
         self.home = int(np.searchsorted(curve.record.prices, certificate.price))
+        self.rungs = np.arange(self.home + 1) if whole_path else np.unique([0, self.home])
         self._curve, self._alpha = curve, alpha
-        self._bars = _bars(certificate, disagreement[: self.home + 1])
+        self._bars = _bars(certificate, disagreement[self.rungs])
         self._wealth = Wealth(self._bars, alpha)
         self._retrial = Retrial(self._bars, 1.0 - certificate.confidence, _LARGEST * certificate.n)
-        self._ceiling = self.home
+        self._ceiling = len(self.rungs) - 1
         self._move()
 
     @property
@@ -44,9 +50,14 @@ class Watch:
         """Whether a safer price than the certificate's own is served."""
         return self.place < self.home
 
-    def observe(self, losses: NDArray[np.bool_]) -> int:
-        """Learn from one audited walk, bool [P] over the whole path; returns by how many places the price moved."""
-        before, ours = self.place, losses[: self.home + 1]
+    def observe(self, losses: NDArray[np.float64]) -> int:
+        """Learn from one audited walk: 0, 1 or NaN for unknown, [P] over the whole path; one that tells nothing of some
+        rung counts for nothing. Returns by how many places the price moved.
+        """
+        before, known = self.place, losses[self.rungs]
+        if np.isnan(known).any():
+            return 0
+        ours = known.astype(np.bool_)
         # What raised the alarm mustn't also decide whether to lift it: only walks after it count, all of them.
         proven = self._retrial.observe(ours) if self.suspended else None
         self._wealth.observe(ours)
@@ -55,13 +66,13 @@ class Watch:
         return self.place - before
 
     def _recover(self, proven: int | None) -> None:
-        if proven is not None and proven > self.place:
+        if proven is not None and self.rungs[proven] > self.place:
             self._ceiling, self._wealth = proven, Wealth(self._bars, self._alpha)
             self._move()
 
     def _move(self) -> None:
         contradicted = np.flatnonzero(self._wealth.crossed[: self._ceiling + 1])
-        self.place = int(contradicted[0]) - 1 if len(contradicted) else self._ceiling
+        self.place = int(self.rungs[contradicted[0] - 1 if len(contradicted) else self._ceiling])
         self.in_force = self._curve.stepped_down(self.certificate, self.place) if self.suspended else self.certificate
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from service.core import (
     CHEAPEST,
     FULL,
+    Audit,
     OnMiss,
     Outcome,
     Price,
@@ -31,6 +32,7 @@ from service.core import (
 )
 from service.errors import Cancelled, DeadlinePassed, Overloaded
 from service.routing.base import LEAVE, Routing
+from service.scheduler import ways
 from service.scheduler.batching import Batching
 from service.scheduler.course import Course
 from service.scheduler.market import Market
@@ -141,7 +143,7 @@ class Conductor:
         for row, walker in enumerate(batch.walkers):
             self._stand(batch, routing, row)
             waited = batch.started_at - walker.since
-            after = self._divert(walker, routing, row, now)
+            after = ways.way(course, walker, routing, row, now)
             verdict = self._send(walker, after, batch.paid[row], now)
             if walker.trace is not None:
                 walker.trace.append(self._step(batch, routing, row, (waited, now - batch.started_at), verdict))
@@ -216,17 +218,12 @@ class Conductor:
             walker.ledger.queue_s += now - walker.since
         place: Place = (walkers[0].model, walkers[0].stage)
         paid = [self._price(walker) for walker in walkers]
-        told = [FULL if walker.audit else price for walker, price in zip(walkers, paid, strict=True)]
-        own = self._own_prices(place, walkers, paid)
+        chain = self.courses[place[0]].graph.chain
+        told = [FULL if walker.audit and chain else price for walker, price in zip(walkers, paid, strict=True)]
+        own = ways.own_prices(self.courses[place[0]], place[1], walkers, paid)
         batch = Batch(*place, walkers, paid, np.array(told, np.float64), now, release, own)
         self._running[batch] = now + self.courses[place[0]].times[place[1]].seconds(len(walkers))
         return batch
-
-    def _own_prices(self, place: Place, walkers: list[Walker], paid: list[Price]) -> NDArray[np.float64] | None:
-        """See `Batch.own_prices`."""
-        floors = [walker.terms.floor for walker in walkers]
-        fork = len(self.courses[place[0]].graph.after[place[1]]) > 1
-        return np.array(floors, np.float64) if fork and floors != paid else None
 
     def _price(self, walker: Walker) -> Price:
         """A late walker takes the first exit that its terms allow: its time is over."""
@@ -253,35 +250,6 @@ class Conductor:
                 walker.audit.worths.append(walker.worth)
                 walker.audit.answers.append(int(answer.argmax()))
 
-    def _divert(self, walker: Walker, routing: Routing, row: int, now: float) -> int:
-        """The stage that follows, or LEAVE: the router's choice; or where no answer stands yet and a limit would be
-        broken, the dearest way to an answer that the limits allow.
-        """
-        after = int(routing.next[row])
-        if routing.own is not None and after not in (LEAVE, int(routing.own[row])):
-            walker.diverted = Reason.DEADLINE if walker.late else Reason.OVERLOAD
-        if after == LEAVE or walker.standing is not None:
-            return after
-        limit = self._limit(walker, after, now)
-        course = self.courses[walker.model]
-        ways = course.graph.after[walker.stage]
-        if limit is None or len(ways) == 1:
-            return after
-        allowed = [way for way in ways if self._limit(walker, way, now) is None]
-        if not allowed and limit is Reason.DEADLINE:
-            return after
-        walker.diverted = limit
-        return max(allowed, key=course.macs_to_exit) if allowed else min(ways, key=course.macs_to_exit)
-
-    def _limit(self, walker: Walker, after: int, now: float) -> Reason | None:
-        """The limit that going on to the next exit by that stage would break; None if it breaks none."""
-        course = self.courses[walker.model]
-        if walker.ledger.macs + course.macs_to_exit(after) > walker.terms.max_macs:
-            return Reason.COMPUTE
-        if walker.late or not walker.terms.deadline.allows(now, course.seconds_to_exit(after)):
-            return Reason.DEADLINE
-        return None
-
     def _send(self, walker: Walker, after: int, price: Price, now: float) -> str:
         """Decide what follows a stage: cancelled, out, forced out by a limit, or on. Returns the verdict in a word."""
         if walker.cancelled or (walker.shadow and self.shadows.dismissed):
@@ -303,12 +271,18 @@ class Conductor:
         """Why the walk ends here: the router's choice, or a limit that the next exit would break; None to go on."""
         if after == LEAVE or self._leaves_audited(walker, price):
             return self._own_choice(walker, price)
-        return self._limit(walker, after, now) if walker.standing is not None else None
+        return ways.limit(self.courses[walker.model], walker, after, now) if walker.standing is not None else None
 
     def _leaves_audited(self, walker: Walker, price: Price) -> bool:
         """The routers' rule, applied here to an audited walker, which its router was told to send on."""
-        at_exit = self.courses[walker.model].graph.exit_of[walker.stage] >= 0
-        return walker.audit is not None and at_exit and price != FULL and walker.worth <= price
+        graph = self.courses[walker.model].graph
+        return (
+            walker.audit is not None
+            and graph.chain
+            and graph.exit_of[walker.stage] >= 0
+            and price != FULL
+            and walker.worth <= price
+        )
 
     def _own_choice(self, walker: Walker, price: Price) -> Reason:
         """Why it leaves where its router says so: the last exit, confidence, or what sent it here against its price."""
@@ -344,21 +318,35 @@ class Conductor:
     ) -> None:
         walker.done = True
         if walker.audit:
-            self._audited(walker, reason, now)
+            self._audited(walker, walker.audit, reason, now)
         # The expiry heap may hold the walker until its deadline: don't let it hold the input as well.
         walker.glimpses.clear()
         paid = self.market.price_for(walker) if price is None else price
         standing = walker.standing if error is None else None
         self._ended.append(Ended(walker, Outcome(reason, standing, error, now, paid)))
 
-    def _audited(self, walker: Walker, reason: Reason | None, now: float) -> None:
-        """An audited walk that ends early with an answer is finished by a shadow; without an answer there is nothing to
-        audit.
+    def _audited(self, walker: Walker, audit: Audit, reason: Reason | None, now: float) -> None:
+        """A walk on a chain that ends early with an answer is finished by a shadow; one through a graph is repeated by
+        a shadow at the full price. Without an answer there is nothing to audit.
         """
-        if walker.audit and reason is Reason.LAST:
-            walker.audit.complete = True
-        elif reason is not None and not self.shadows.dismissed:
+        if reason is None:
+            return
+        if not self.courses[walker.model].graph.chain:
+            self._repeated(walker, audit, reason, now)
+        elif reason is Reason.LAST:
+            audit.complete = True
+        elif not self.shadows.dismissed:
             self.shadows.follow(walker, now)
+
+    def _repeated(self, walker: Walker, audit: Audit, reason: Reason, now: float) -> None:
+        """Note what a walk through a graph answered, and let a shadow walk at the next price that is wanted of it."""
+        if walker.standing is not None and not reason.forced:
+            # Unforced: at every fork it went where its own price leads.
+            audit.walks[walker.terms.floor] = int(walker.standing.output.argmax())
+        wanted = [price for price in (FULL, audit.probe) if price is not None and price not in audit.walks]
+        audit.complete = not wanted
+        if wanted and not self.shadows.dismissed:
+            self.shadows.repeat(walker, wanted[0], now)
 
     def _step(self, batch: Batch, routing: Routing, row: int, seconds: tuple[float, float], verdict: str) -> Step:
         """What `explain` tells of a stage; `seconds` waited and run."""

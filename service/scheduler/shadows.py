@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from service.core import FULL, NEVER, Outcome, Terms, Walker
+from service.core import FULL, NEVER, Outcome, Price, Terms, Walker
 from service.scheduler.queues import Queues
 
-_TERMS = Terms(FULL, FULL, NEVER, max_macs=sys.maxsize, urgency_at=0.0)
-"""To the end of the network, whenever there is time."""
+
+def _terms(price: Price) -> Terms:
+    """Without limits, whenever there is time."""
+    return Terms(price, price, NEVER, max_macs=sys.maxsize, urgency_at=0.0)
 
 
 class Shadows:
@@ -23,20 +25,21 @@ class Shadows:
         return len(self._queues)
 
     def follow(self, walker: Walker, now: float) -> None:
-        """A walker has its answer and stands before a stage: its shadow takes its state from there on."""
-        shadow = Walker(
-            walker.model,
-            _TERMS,
-            now,
-            dict(walker.glimpses),
-            _nobody,
-            slot=walker.slot,
-            stage=walker.stage,
-            standing=walker.standing,
-            worth=walker.worth,
-            audit=walker.audit,
-            shadow=True,
-        )
+        """A walker on a chain has its answer and stands before a stage: its shadow goes on from there to the end."""
+        shadow = self._shadow(walker, FULL, now)
+        shadow.stage, shadow.standing, shadow.worth = walker.stage, walker.standing, walker.worth
+        self._take_over(walker, shadow, now)
+
+    def repeat(self, walker: Walker, price: Price, now: float) -> None:
+        """A walk through a graph is over: its shadow walks once more, from the first stage on, at another price."""
+        self._take_over(walker, self._shadow(walker, price, now), now)
+
+    def _shadow(self, walker: Walker, price: Price, now: float) -> Walker:
+        shadow = Walker(walker.model, _terms(price), now, dict(walker.glimpses), _nobody, slot=walker.slot, shadow=True)
+        shadow.audit = walker.audit
+        return shadow
+
+    def _take_over(self, walker: Walker, shadow: Walker, now: float) -> None:
         # From here on the shadow alone owns the slot, so that it is freed exactly once.
         walker.slot = -1
         self.wait(shadow, now)

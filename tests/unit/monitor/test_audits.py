@@ -28,3 +28,10 @@ def test_every_price_gets_the_answer_of_its_walk(exits: list[tuple[float, int]])
     found = losses(audit, PRICES)
     assert found.tolist() == [answer_at(audit, price) != exits[-1][1] for price in PRICES]
     assert not found[0], "the full network agrees with itself"
+
+
+def test_on_a_graph_only_what_was_walked_is_known() -> None:
+    audit = Audit(walks={FULL: 1, Price(1.0): 1, Price(2.0): 0})
+    found = losses(audit, PRICES)
+    assert np.isnan(found).tolist() == [False, True, False, False, True]
+    assert found[[0, 2, 3]].tolist() == [0.0, 0.0, 1.0]

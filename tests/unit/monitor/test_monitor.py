@@ -90,3 +90,42 @@ def test_the_target_asked_for_longest_ago_makes_way_unless_it_is_suspended(
     contradict(watching)
     assert not watching.watching(watching.in_force("agreement", 0.93, 0.95))
     assert watching.in_force("agreement", 0.9, 0.95).price == FULL
+
+
+@pytest.fixture
+def on_a_graph(curve: Curve) -> Monitor:
+    return Monitor(curve, alpha=0.01, whole_path=False)
+
+
+def walked(price: Price, answer: int) -> Audit:
+    """The full network says 1."""
+    return Audit(walks={FULL: 1, price: answer}, complete=True)
+
+
+def test_on_a_graph_a_contradicted_target_goes_to_the_full_network_and_is_probed(
+    on_a_graph: Monitor, curve: Curve
+) -> None:
+    price = curve.default.price
+    assert on_a_graph.probe() is None
+    for _ in range(60):
+        on_a_graph.observe(walked(price, 0))
+    assert on_a_graph.default.in_force.price == FULL
+    assert on_a_graph.probe() == price
+    assert on_a_graph.agreement == 1.0
+
+
+def test_on_a_graph_probes_bring_a_target_back(on_a_graph: Monitor, curve: Curve) -> None:
+    price = curve.default.price
+    for _ in range(60):
+        on_a_graph.observe(walked(price, 0))
+    for _ in range(5000):
+        on_a_graph.observe(walked(price, 1))
+    assert on_a_graph.default.in_force is curve.default
+    assert on_a_graph.probe() is None
+
+
+def test_on_a_graph_walks_at_other_prices_tell_nothing(on_a_graph: Monitor) -> None:
+    for _ in range(200):
+        on_a_graph.observe(walked(Price(1e9), 0))
+    assert on_a_graph.suspended == []
+    assert math.isnan(on_a_graph.agreement)

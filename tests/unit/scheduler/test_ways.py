@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.core import CHEAPEST, FULL, NEUTRAL, NEVER, Deadline, Outcome, Price, Reason, Terms, Walker
+from service.core import CHEAPEST, FULL, NEUTRAL, NEVER, Audit, Deadline, Outcome, Price, Reason, Terms, Walker
 from service.package.graph import StageGraph
 from service.package.record import Record
 from service.routing.base import LEAVE, Routing
@@ -53,9 +53,10 @@ class Lane:
         self.drain()
         return walker, next(outcome for one, outcome in self.ended if one is walker)
 
-    def send(self, **terms: object) -> Walker:
+    def send(self, audit: Audit | None = None, **terms: object) -> Walker:
         known = Terms(NEUTRAL, CHEAPEST, NEVER, GRAPH.full_macs, self.now)
         walker = Walker(MODEL, dataclasses.replace(known, **terms), self.now, {}, lambda *_: None, trace=[])  # type: ignore[arg-type]
+        walker.audit, walker.slot = audit, len(self.ended)
         self.conductor.admit(walker, self.now)
         self.conductor.submit(walker, self.now)
         return walker
@@ -80,7 +81,8 @@ def route(batch: Batch) -> Routing:
     rows = len(batch.walkers)
     if batch.stage == 0:
         return Routing(ends(batch.prices), signals={"price": batch.prices})
-    leave, answer = np.full(rows, LEAVE, np.int16), np.ones((rows, 3), np.float32) / 3
+    # Each end answers a class of its own.
+    leave, answer = np.full(rows, LEAVE, np.int16), np.tile(np.eye(3, dtype=np.float32)[batch.stage - 1], (rows, 1))
     return Routing(leave, answer, np.full(rows, 0.5, np.float32), np.full(rows, -INF))
 
 
@@ -148,3 +150,56 @@ def test_a_step_tells_what_was_gone_by_and_where_to() -> None:
     first, last = walker.trace
     assert (first.stage, first.next, first.signals) == ("trunk", "middle", {"price": 50.0})
     assert (last.stage, last.next, last.signals) == ("middle", None, {})
+
+
+def audited(audit: Audit, **terms: object) -> list[Walker]:
+    """The audited walker and its shadows, in the order in which they ended."""
+    lane = Lane()
+    lane.send(audit, **terms)
+    lane.drain()
+    return [walker for walker, _ in lane.ended]
+
+
+def test_a_shadow_repeats_the_walk_at_the_full_price() -> None:
+    audit = Audit()
+    walker, shadow = audited(audit, floor=Price(50.0))
+    assert shadow.shadow
+    assert walker.ledger.stages == ["trunk", "middle"]
+    assert shadow.ledger.stages == ["trunk", "wide"]
+    assert audit.complete
+    assert audit.walks == {50.0: 1, FULL: 2}
+
+
+def test_exactly_one_of_them_owns_the_slot_in_the_end() -> None:
+    walkers = audited(Audit(probe=CHEAPEST), floor=Price(50.0))
+    assert [walker.slot for walker in walkers] == [-1, -1, 0]
+
+
+def test_a_probe_walks_once_more() -> None:
+    audit = Audit(probe=CHEAPEST)
+    *_, probe = audited(audit, floor=Price(50.0))
+    assert probe.ledger.stages == ["trunk", "narrow"]
+    assert audit.walks == {50.0: 1, FULL: 2, CHEAPEST: 0}
+
+
+def test_the_full_walk_needs_no_shadow() -> None:
+    audit = Audit()
+    assert len(audited(audit, floor=FULL)) == 1
+    assert audit.complete
+    assert audit.walks == {FULL: 2}
+
+
+def test_a_forced_walk_tells_nothing_of_its_price() -> None:
+    audit = Audit()
+    audited(audit, floor=NEUTRAL, max_macs=3_000_000)
+    assert audit.complete
+    assert audit.walks == {FULL: 2}
+
+
+def test_a_server_that_stops_repeats_nothing() -> None:
+    lane, audit = Lane(), Audit()
+    lane.conductor.dismiss(0.0)
+    lane.send(audit, floor=Price(50.0))
+    lane.drain()
+    assert len(lane.ended) == 1
+    assert not audit.complete
