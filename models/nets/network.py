@@ -15,6 +15,12 @@ class Network(nn.Module):
 
     stem: Stem
     """The first layer, whose filters are set from data before training."""
+    settled_rate = 0.1
+    """Share of Adam's learning rate at which `settled` parameters are tuned."""
+
+    def settled(self) -> list[nn.Parameter]:
+        """Parameters that were trained before, and have no norm after them to undo a large step."""
+        return []
 
     @property
     def exits(self) -> int:

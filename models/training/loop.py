@@ -54,10 +54,12 @@ def schedule(progress: float, plan: Plan) -> float:
 class Trainer(Generic[Net]):
     """Trains one network in `folder`, which keeps `checkpoint.pt` and `log.jsonl`; starting again resumes."""
 
-    def __init__(self, net: Net, data: ImageSet, watch: ImageSet, plan: Plan, folder: Path) -> None:
-        """`data` is trained on; `watch` is only looked at, for the log."""
+    def __init__(
+        self, net: Net, data: ImageSet, watch: ImageSet, plan: Plan, folder: Path, *, compiled: bool = True
+    ) -> None:
+        """`data` is trained on; `watch` is only looked at, for the log. Not `compiled`: each step runs other layers."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.plan, self.folder, self.watch = plan, folder, watch
+        self.plan, self.folder, self.watch, self.compiled = plan, folder, watch, compiled
         torch.manual_seed(plan.seed)
         self.net: Net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.labels = torch.from_numpy(data.labels)
@@ -85,7 +87,7 @@ class Trainer(Generic[Net]):
 
     def run(self) -> Net:
         """Train to the plan's end; the averaged network."""
-        step: Step = torch.compile(self._loss)
+        step: Step = torch.compile(self._loss) if self.compiled else self._loss
         while self.epoch < self.plan.epochs:
             started = time.perf_counter()
             loss = self._run_epoch(step)
@@ -157,15 +159,22 @@ class Trainer(Generic[Net]):
             optimizer.load_state_dict(saved)
 
 
-def optimizers(net: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
-    """Muon for convolution kernels, Adam for biases and linear heads; `initial_lr` stands in each group."""
-    trained = [p for p in net.parameters() if p.requires_grad]
+def optimizers(net: Network, plan: Plan) -> list[torch.optim.Optimizer]:
+    """Muon for convolution kernels, Adam for biases and linear heads; `initial_lr` stands in each group.
+
+    What the network calls `settled` is only tuned: all of it by Adam, at its own rate.
+    """
+    settled = {id(p) for p in net.settled()}
+    trained = [p for p in net.parameters() if p.requires_grad and id(p) not in settled]
     kernels = [p for p in trained if p.ndim == 4]
     others = [p for p in trained if p.ndim != 4]
+    tuned = [p for p in net.settled() if p.requires_grad]
+    groups = [{"params": others}, {"params": tuned, "lr": plan.adam_lr * net.settled_rate}]
     made: list[torch.optim.Optimizer] = [
-        Muon(kernels, lr=plan.muon_lr, momentum=plan.muon_momentum),
-        torch.optim.Adam(others, lr=plan.adam_lr, betas=(0.9, 0.95), fused=True),
+        torch.optim.Adam([group for group in groups if group["params"]], lr=plan.adam_lr, betas=(0.9, 0.95), fused=True)
     ]
+    if kernels:
+        made.insert(0, Muon(kernels, lr=plan.muon_lr, momentum=plan.muon_momentum))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

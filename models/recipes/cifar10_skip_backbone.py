@@ -1,0 +1,60 @@
+"""The residual backbone that the three packages with skipped blocks start from: trained once, shared by their recipes.
+
+python -m models.recipes.cifar10_skip_backbone [--work DIR]
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from models.data import cifar10, splits
+from models.data.cifar10 import ImageSet
+from models.nets.pretrained import early_exit_net
+from models.nets.residual import ResidualNet, StochasticDepth, grown
+from models.training.augmentation import Augmentation
+from models.training.loop import Plan, Trainer
+from models.training.losses import ExitLoss
+
+SEED = 0
+ROUTER_SIZE, CALIBRATION_SIZE = 2_000, 5_000
+PLAN = Plan(
+    epochs=1,
+    batch=128,
+    seed=SEED,
+    adam_lr=0.004,
+    average_decay=0.99,
+    augmentation=Augmentation(shift=4, cutout=8),
+    loss=ExitLoss(smoothing=0.05),
+    evaluate_every=1,
+)
+
+
+@cache
+def training_set() -> ImageSet:
+    """All 50,000 training images, decoded once."""
+    return cifar10.load("train")
+
+
+@cache
+def parts() -> splits.Splits:
+    """Which of them serve what: as in cifar10-early-exit, whose weights are the start."""
+    return splits.stratified(training_set().labels, router=ROUTER_SIZE, calibration=CALIBRATION_SIZE, seed=SEED)
+
+
+def trainer(work: Path) -> Trainer[ResidualNet]:
+    """The backbone's trainer, new or resumed from `work`."""
+    data = training_set()
+    net = ResidualNet(grown(early_exit_net()), StochasticDepth())
+    return Trainer(net, data.take(parts().train), data.take(parts().router), PLAN, work, compiled=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.recipes.cifar10_skip_backbone")
+    parser.add_argument("--work", type=Path, default=Path("build/cifar10-skip-backbone"), help="checkpoint and log")
+    trainer(parser.parse_args(arguments).work).run()
+
+
+if __name__ == "__main__":
+    main()
