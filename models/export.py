@@ -21,6 +21,8 @@ from models.nets.multi_exit import MultiExitNet, Stage
 
 OPSET = 18
 TOLERANCE = 1e-4
+BATCHES = (1, 2, 7)
+"""Rows with which parity is measured."""
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -36,13 +38,20 @@ class StagePorts:
     outputs: tuple[str, ...]
 
 
-class ExportedStage(nn.Module):
+class GraphStage(nn.Module):
+    """What becomes one graph: `forward` takes and gives tensors in the order of `ports`."""
+
+    name: str
+    ports: StagePorts
+
+
+class ExportedStage(GraphStage):
     """A stage with positional ports: its state, then its `logits`."""
 
     def __init__(self, stage: Stage, *, last: bool) -> None:
         """The `last` stage keeps no state: nothing follows."""
         super().__init__()
-        self.stage = stage
+        self.stage, self.name = stage, stage.name
         self.ports = StagePorts(stage.inputs, ("logits",) if last else (*stage.outputs, "logits"))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -62,13 +71,13 @@ def exported_stages(net: MultiExitNet) -> list[ExportedStage]:
 
 
 @torch.no_grad()
-def write_stages(stages: Sequence[ExportedStage], image: Tensor, folder: Path) -> list[Path]:
-    """Write `<stage>.onnx` for each stage; `image` uint8 [2, h, w, 3] is walked through for the shapes."""
+def write_stages(stages: Sequence[GraphStage], image: Tensor, folder: Path) -> list[Path]:
+    """Write `<stage>.onnx` for each stage; `image` uint8 [2, h, w, 3] is walked through all of them for the shapes."""
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {"image": image}
     files = []
     for stage in stages:
-        file = folder / f"{stage.stage.name}.onnx"
+        file = folder / f"{stage.name}.onnx"
         inputs = tuple(state[name] for name in stage.ports.inputs)
         _write(stage, inputs, file)
         state |= dict(zip(stage.ports.outputs, stage(*inputs), strict=True))
@@ -76,7 +85,7 @@ def write_stages(stages: Sequence[ExportedStage], image: Tensor, folder: Path) -
     return files
 
 
-class LastAnswer(nn.Module):
+class LastAnswer(GraphStage):
     """A whole network as one graph: `image` to the `logits` of its last exit."""
 
     def __init__(self, net: MultiExitNet) -> None:
@@ -99,7 +108,7 @@ def write_whole(net: MultiExitNet, image: Tensor, file: Path) -> Path:
     return file
 
 
-def _write(stage: ExportedStage | LastAnswer, inputs: tuple[Tensor, ...], file: Path) -> None:
+def _write(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path) -> None:
     ports = stage.ports
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but enough for graphs without branches, and far faster; torch is pinned.
@@ -134,20 +143,30 @@ def parity(
     unfolded network, so that folding is checked as well.
     """
     graphs = [session(file) for file in files]
-    worst = dict.fromkeys([*(stage.stage.name for stage in stages), "walk"], 0.0)
-    for rows in (1, 2, 7):
+    worst = stage_parity(stages, files, images) | {"walk": 0.0}
+    for rows in BATCHES:
         expected = net.eval()(torch.from_numpy(images[:rows]))
-        reference: Arrays = {"image": images[:rows]}
         walked: Arrays = {"image": images[:rows]}
-        for place, (stage, graph) in enumerate(zip(stages, graphs, strict=True)):
-            made = stage(*(torch.from_numpy(reference[name]) for name in stage.ports.inputs))
-            torch_made = {name: t.numpy() for name, t in zip(stage.ports.outputs, made, strict=True)}
-            name = stage.stage.name
+        for answer, graph in zip(expected, graphs, strict=True):
             walked |= run(graph, walked)
-            answer = {"logits": expected[place].numpy()}
-            worst[name] = _larger(worst[name], _difference(torch_made, run(graph, reference)))
-            worst["walk"] = _larger(worst["walk"], _difference(answer, walked))
-            reference |= torch_made
+            worst["walk"] = _larger(worst["walk"], _difference({"logits": answer.numpy()}, walked))
+    return worst
+
+
+@torch.no_grad()
+def stage_parity(
+    stages: Sequence[GraphStage], files: Sequence[Path], images: NDArray[np.uint8]
+) -> dict[str, float]:
+    """Largest absolute difference from torch, by stage: each graph is fed torch's state, all stages in order."""
+    graphs = [session(file) for file in files]
+    worst = dict.fromkeys([stage.name for stage in stages], 0.0)
+    for rows in BATCHES:
+        state: Arrays = {"image": images[:rows]}
+        for stage, graph in zip(stages, graphs, strict=True):
+            made = stage(*(torch.from_numpy(state[name]) for name in stage.ports.inputs))
+            torch_made = {name: t.numpy() for name, t in zip(stage.ports.outputs, made, strict=True)}
+            worst[stage.name] = _larger(worst[stage.name], _difference(torch_made, run(graph, state)))
+            state |= torch_made
     return worst
 
 

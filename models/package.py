@@ -39,11 +39,15 @@ def stage_entries(files: Sequence[Path], glimpses: Mapping[str, Mapping[str, Any
     """Manifest entries of a chain of graphs, each with an exit; `glimpses` by graph input. MACs are counted here."""
     names = [file.stem for file in files]
     return [
-        _entry(file, f"exit{place + 1}", names[place + 1 : place + 2], glimpses) for place, file in enumerate(files)
+        stage_entry(file, names[place + 1 : place + 2], glimpses, exit_name=f"exit{place + 1}")
+        for place, file in enumerate(files)
     ]
 
 
-def _entry(file: Path, exit_name: str, after: list[str], glimpses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def stage_entry(
+    file: Path, after: Sequence[str], glimpses: Mapping[str, Mapping[str, Any]], *, exit_name: str | None
+) -> dict[str, Any]:
+    """Manifest entry of one graph; `logits` are its answer, `after` the stages that may follow."""
     model = onnx.load(file)
     inputs = [port.name for port in model.graph.input]
     outputs = [port.name for port in model.graph.output]
@@ -55,7 +59,7 @@ def _entry(file: Path, exit_name: str, after: list[str], glimpses: Mapping[str, 
         "inputs": {name: dict(glimpses[name]) if name in glimpses else "state" for name in inputs},
         "outputs": {name: "answer" if name == "logits" else "state" for name in outputs},
         "exit": exit_name,
-        "next": after,
+        "next": list(after),
     }
 
 

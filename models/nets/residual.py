@@ -2,8 +2,7 @@
 
 A block adds to its map, x + f(x) (He et al. 2016), so a skipped one leaves x as it is, and the rest still works on it
 (Veit et al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", NIPS 2016). It works well only
-if the rest has seen such maps: in training, blocks drop out at random (stochastic depth, Huang et al. 2016), here for
-the whole batch at once, so that a dropped block costs nothing.
+if the rest has seen such maps in training (stochastic depth, Huang et al. 2016).
 
 It is grown on the shipped early-exit network (models/nets/pretrained.py): its first layers as they are, and its late
 layers, which work at 7 px there, moved to 3 px, a fifth of their cost. All layers start from its weights.
@@ -12,33 +11,16 @@ Shapes below: b rows; maps are [b, channels, height, width].
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor, nn
 
 from models.nets.layers import ConvUnit, Fuse, Head, Stem
 from models.nets.multi_exit import ChainStage, FirstStage, FusingStage, JoinedStage, MultiExitNet, Widths
-from models.nets.network import Network
 
 BLOCKS = (1, 1, 2, 3)
-"""Blocks of each group; the groups work at 15, 7, 7 and 3 px."""
-
-
-@dataclass(frozen=True)
-class StochasticDepth:
-    """Which blocks a training step leaves out: none in a share `whole` of the steps, else each with a rate up to `most`.
-
-    The rate is drawn by step, uniform in 0..`most`, so that all depths are seen and not only the mean one.
-    """
-
-    whole: float = 0.4
-    most: float = 0.9
-
-    def draw(self, rng: np.random.Generator, blocks: int) -> tuple[bool, ...]:
-        """For each block, whether the step runs it."""
-        rate = rng.uniform(0, self.most) if rng.random() >= self.whole else 0.0
-        return tuple((rng.random(blocks) >= rate).tolist())
+"""Blocks of each group."""
+SIDES = (15, 7, 7, 3)
+"""Height and width of each group's maps."""
 
 
 class Opening(nn.Module):
@@ -78,6 +60,22 @@ class Backbone(nn.Module):
         groups = [[ConvUnit(c, c) for _ in range(count)] for c, count in zip(channels, BLOCKS, strict=True)]
         return cls(transitions, groups, Head(w.late, None, classes))
 
+    def blocks(self, group: int) -> list[ConvUnit]:
+        """The blocks of a group: what each adds to the map."""
+        return [block for block in self.groups[group] if isinstance(block, ConvUnit)]  # type: ignore[union-attr]
+
+    def fixed_macs(self) -> int:
+        """MACs of the convolutions between the groups, which always run, for one image."""
+        outputs = ((31, 31), (7,), (15, 7), (3,))
+        convolutions = [
+            [part for part in transition.modules() if isinstance(part, nn.Conv2d)] for transition in self.transitions
+        ]
+        return sum(
+            conv.weight.numel() * side**2
+            for group, sides in zip(convolutions, outputs, strict=True)
+            for conv, side in zip(group, sides, strict=True)
+        )
+
     def enter(self, group: int, maps: Sequence[Tensor]) -> Tensor:
         """The map with which a group begins, from the image and the maps with which the groups before it ended."""
         inputs = maps[1:3] if group == 2 else maps[-1:]
@@ -89,42 +87,6 @@ class Backbone(nn.Module):
         for group in range(len(self.groups)):
             maps.append(through(group, self.enter(group, maps)))
         return self.head(maps[-1])  # type: ignore[no-any-return]
-
-
-class ResidualNet(Network):
-    """The backbone by itself; in training each step leaves out other blocks."""
-
-    def __init__(self, backbone: Backbone, depth: StochasticDepth | None = None) -> None:
-        """`depth` is for training; None trains every block in every step."""
-        super().__init__()
-        self.backbone, self.depth = backbone, depth
-        self.running = (True,) * sum(BLOCKS)
-
-    @property
-    def exits(self) -> int:
-        return 1
-
-    def settled(self) -> list[nn.Parameter]:
-        """All of it."""
-        return list(self.parameters())
-
-    def draw(self, rng: np.random.Generator) -> None:
-        """Choose the blocks of the next training step."""
-        if self.depth:
-            self.running = self.depth.draw(rng, len(self.running))
-
-    def forward(self, image: Tensor, running: Sequence[bool] | None = None) -> list[Tensor]:
-        """uint8 [b, 32, 32, 3] to the logits of the one exit, by the blocks `running`; None: all, or those drawn."""
-        chosen = running or (self.running if self.training else (True,) * len(self.running))
-
-        def through(group: int, x: Tensor) -> Tensor:
-            first = sum(BLOCKS[:group])
-            for place, block in enumerate(self.backbone.groups[group]):  # type: ignore[arg-type]
-                if chosen[first + place]:
-                    x = x + block(x)
-            return x
-
-        return [self.backbone.walk(image, through)]
 
 
 def grown(net: MultiExitNet) -> Backbone:

@@ -1,4 +1,4 @@
-"""The residual backbone that the three packages with skipped blocks start from: trained once, shared by their recipes.
+"""The network that the three packages with skipped blocks share: one backbone and three ways to decide, trained as one.
 
 python -m models.recipes.cifar10_skip_backbone [--work DIR]
 """
@@ -11,21 +11,22 @@ from pathlib import Path
 from models.data import cifar10, splits
 from models.data.cifar10 import ImageSet
 from models.nets.pretrained import early_exit_net
-from models.nets.residual import ResidualNet, StochasticDepth, grown
+from models.nets.residual import grown
+from models.nets.skipping import WAYS, SkipNet
 from models.training.augmentation import Augmentation
 from models.training.loop import Plan, Trainer
-from models.training.losses import ExitLoss
+from models.training.losses import PricedLoss
 
 SEED = 0
 ROUTER_SIZE, CALIBRATION_SIZE = 2_000, 5_000
 PLAN = Plan(
-    epochs=1,
+    epochs=2,
     batch=128,
     seed=SEED,
     adam_lr=0.004,
     average_decay=0.99,
     augmentation=Augmentation(shift=4, cutout=8),
-    loss=ExitLoss(smoothing=0.05),
+    loss=PricedLoss(smoothing=0.05),
     evaluate_every=1,
 )
 
@@ -42,10 +43,10 @@ def parts() -> splits.Splits:
     return splits.stratified(training_set().labels, router=ROUTER_SIZE, calibration=CALIBRATION_SIZE, seed=SEED)
 
 
-def trainer(work: Path) -> Trainer[ResidualNet]:
+def trainer(work: Path) -> Trainer[SkipNet]:
     """The backbone's trainer, new or resumed from `work`."""
     data = training_set()
-    net = ResidualNet(grown(early_exit_net()), StochasticDepth())
+    net = SkipNet(grown(early_exit_net()), tuple(WAYS))
     return Trainer(net, data.take(parts().train), data.take(parts().router), PLAN, work, compiled=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.data.cifar10 import ImageSet
 from models.nets.network import Network
