@@ -154,9 +154,7 @@ def parity(
 
 
 @torch.no_grad()
-def stage_parity(
-    stages: Sequence[GraphStage], files: Sequence[Path], images: NDArray[np.uint8]
-) -> dict[str, float]:
+def stage_parity(stages: Sequence[GraphStage], files: Sequence[Path], images: NDArray[np.uint8]) -> dict[str, float]:
     """Largest absolute difference from torch, by stage: each graph is fed torch's state, all stages in order."""
     graphs = [session(file) for file in files]
     worst = dict.fromkeys([stage.name for stage in stages], 0.0)

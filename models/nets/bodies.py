@@ -76,7 +76,7 @@ def _undo(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 
 def parts(net: MultiExitNet) -> tuple[FirstStage, dict[str, Tensor]]:
-    """The first stage of a trained network, and the weights of its second by the names that a BodyStage has for them."""
+    """The first stage of a trained network, and the weights of its second by the names that a BodyStage has."""
     trunk, second = net.chain()[:2]
     assert isinstance(trunk, FirstStage)
     assert isinstance(second, JoinedStage)
@@ -119,7 +119,7 @@ def kernels(stage: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def looked(trunk: FirstStage, seen: Tensor | Mapping[str, Tensor]) -> State:
-    """`fine`, `coarse` and `votes` (the logits) that a frozen first stage makes of images, or the state that it made."""
+    """`fine`, `coarse` and `votes` (the logits) that a frozen first stage makes of images, or made before."""
     assert trunk.head is not None
     with torch.no_grad():
         made = trunk.features({"image": seen}) if isinstance(seen, Tensor) else dict(seen)

@@ -10,7 +10,9 @@ from models.nets.layers import ConvNorm, NormedKernels
 
 
 def folded(net: nn.Module) -> nn.Module:
-    """A copy in evaluation mode in which every ConvNorm is one convolution with bias, and its pool; other normed kernels fold theirs.
+    """A copy in evaluation mode in which every ConvNorm is one convolution with bias, and its pool.
+
+    Other layers with a norm put it into their kernels themselves.
 
     A max-pool may stand between: the factor of a norm without learned scale is positive, so it passes through a max.
     Raises ValueError for a norm with a negative scale.

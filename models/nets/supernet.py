@@ -1,8 +1,8 @@
 """A network of specialised branches and a general one behind a trunk (HydraNets, Mullapudi et al., CVPR 2018).
 
-The trunk's answer tells which branch knows the classes in question; a branch adds its votes (logits) to those that stand,
-and the general branch may add its own to them. Each branch learns from images of its classes only, so none can collapse
-into doing all the work; those that the trunk sends there by mistake are met in training as well.
+The trunk's answer tells which branch knows the classes in question; a branch adds its votes (logits) to those that
+stand, and the general branch may add its own to them. Each branch learns from the images that the trunk sends it, by
+classes that are fixed: so none can collapse, or do all the work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,14 +39,14 @@ class Supernet(Network):
     def exits(self) -> int:
         return 2 + len(self.branches)
 
-    def train(self, mode: bool = True) -> "Supernet":
+    def train(self, mode: bool = True) -> "Supernet":  # noqa: FBT001, FBT002 - as in torch
         """The general branch keeps its norms."""
         super().train(mode)
         self.general.eval()
         return self
 
     def forward(self, image: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
-        """Images uint8 [b, 32, 32, 3] to the logits [b, classes] of the trunk, each branch on its own votes, the general.
+        """Images uint8 [b, 32, 32, 3] to the logits [b, classes] of the trunk, each branch and the general one.
 
         In training, from the trunk's state: each branch's answer to the images that the trunk sends it.
         """
@@ -59,6 +59,16 @@ class Supernet(Network):
     def bodies(self) -> list[BodyStage]:
         """The branches, typed."""
         return [stage for stage in self.branches if isinstance(stage, BodyStage)]
+
+    def ways(self, image: Tensor) -> dict[tuple[str, ...], Tensor]:
+        """Logits [b, classes] at the end of each way, by the names of its stages."""
+        state = looked(self.trunk, image)
+        made = {("trunk",): state["votes"], ("trunk", "general"): self.general.answer(state)}
+        for stage in self.bodies:
+            voted = state | {"votes": stage.answer(state)}
+            made[("trunk", stage.name)] = voted["votes"]
+            made[("trunk", stage.name, "general")] = self.general.answer(voted)
+        return made
 
     def sent_to(self, votes: Tensor) -> Tensor:
         """Logits [b, classes] to int64 [b]: the branch whose classes are the likeliest together."""

@@ -1,50 +1,137 @@
-"""Make the package cifar10-width again from nothing.
+"""Make the package cifar10-width again from nothing but cifar10-early-exit.
 
     python -m models.recipes.cifar10_width [--phase PHASE] [--work DIR] [--views DIR] [--package DIR]
+
+Phases: train, export, calibrate, time, card; without one, all of them run in this order. Training resumes from its last
+epoch. OFFRAMP_DATA names the folder of the data.
 """
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from models import package
+from models.calibration import fixed
+from models.calibration.platt import fit_platt
+from models.calibration.temperature import fit_temperature
+from models.calibration.traverse import Stages
+from models.calibration.walks import menu
+from models.export import GraphStage, run, session
+from models.nets import slimmable, value_head
+from models.nets.bodies import COARSE, looked
+from models.nets.body_stages import BodyGraph, FirstGraph
+from models.nets.fold import folded
 from models.nets.pretrained import early_exit_net
-from models.nets.slimmable import SlimmableNet, grown
-from models.recipes import cifar10
-from models.training.features import FeatureTrainer
+from models.nets.slimmable import SHARES, SlimmableNet
+from models.nets.value_head import ValueHead
+from models.recipes.cifar10_early_exit import SEED, parts, training_set
+from models.recipes.grown import AUGMENTATION, Answers, Arrays, Entries, Recipe, first_stage_views
+from models.training.features import FeatureTrainer, taken
 from models.training.loop import Plan
 from models.training.losses import InPlaceLoss
+from service.routing.width import turning_prices
 
 PLAN = Plan(
     epochs=3,
     batch=256,
-    seed=cifar10.SEED,
+    seed=SEED,
     muon_lr=0.02,
     adam_lr=0.002,
     average_decay=0.99,
-    augmentation=cifar10.AUGMENTATION,
+    augmentation=AUGMENTATION,
     loss=InPlaceLoss(smoothing=0.05),
     evaluate_every=1,
 )
+JUDGED = 16_000
+"""Training images, in a view that no width was trained on, from which the value head learns which width is right."""
+FIRST = "look"
+WIDTHS = tuple(f"width{share * 100:.0f}" for share in SHARES)
 
 
-def trainer(work: Path, seen: Path) -> FeatureTrainer[SlimmableNet]:
-    """The trainer of the network, new or resumed."""
-    data = cifar10.part("train")
-    torch.manual_seed(PLAN.seed)
-    net = grown(early_exit_net(), data.images[:2000], classes=len(data.classes))
-    return FeatureTrainer(net, cifar10.trunk_views(seen, count=1), data, cifar10.part("router"), PLAN, work, compiled=False)
+class WidthRecipe(Recipe):
+    """Slimmable widths, chosen by what each is worth."""
+
+    def trainers(self, work: Path, seen: Path) -> Mapping[str, FeatureTrainer[SlimmableNet]]:
+        """See `Recipe.trainers`."""
+        data = training_set().take(parts().train)
+        torch.manual_seed(PLAN.seed)
+        net = slimmable.grown(early_exit_net(), data.images[:2000], classes=len(data.classes))
+        watch = training_set().take(parts().router)
+        views = first_stage_views(seen, count=1)
+        return {"main": FeatureTrainer(net, views, data, watch, PLAN, work, compiled=False)}
+
+    def graphs(self, net: SlimmableNet, seen: Path) -> list[GraphStage]:
+        """See `Recipe.graphs`."""
+        widths = [folded(stage) for stage in net.cut()]
+        head = self.head(net, seen)
+        bodies: list[GraphStage] = [BodyGraph(stage, last=True) for stage in widths]  # type: ignore[arg-type]
+        return [stage.eval() for stage in (FirstGraph(net.trunk, FIRST, head), *bodies)]
+
+    def answers(self, net: SlimmableNet, image: torch.Tensor) -> Answers:
+        """See `Recipe.answers`."""
+        first, *widths = net(image)
+        return {(FIRST,): first} | {(FIRST, name): told for name, told in zip(WIDTHS, widths, strict=True)}
+
+    def head(self, net: SlimmableNet, seen: Path) -> ValueHead:
+        """Learns on training images which options are right, in a view that was not trained on."""
+        view, labels = first_stage_views(seen, count=2)[1], training_set().labels[parts().train]
+        head = ValueHead(COARSE, len(training_set().classes), 1 + len(SHARES))
+        rows = np.random.default_rng(SEED).permutation(len(labels))[:JUDGED]
+        felt, right = [], []
+        with torch.no_grad():
+            for some in np.array_split(np.sort(rows), JUDGED // 500):
+                state = looked(net.trunk, taken(view, some))
+                answers = [state["votes"], *(net.answer(place, state) for place in range(len(SHARES)))]
+                felt.append(head.seen(state["coarse"], state["votes"]))
+                goal = torch.from_numpy(labels[some])
+                right.append(torch.stack([told.argmax(1) == goal for told in answers], dim=1))
+        value_head.fit(head, torch.cat(felt), torch.cat(right), seed=SEED)
+        return head.eval().requires_grad_(False)
+
+    def fitted(self, folder: Path, entries: Entries) -> tuple[Arrays, NDArray[np.float64]]:
+        """See `Recipe.fitted`: temperatures, and what turns the head's values into probabilities."""
+        data = training_set().take(parts().router)
+        drafted = package.draft(folder, self.title, entries, data.classes, {})
+        stages = Stages.of(drafted.manifest, folder)
+        ways = np.eye(len(entries), dtype=bool)
+        ways[:, 0] = True
+        walks = fixed.walk_all(stages, ways, data.images)
+        first = session(folder / f"{FIRST}.onnx", threads=2)
+        values = np.concatenate(
+            [run(first, {"image": some})["value"] for some in np.array_split(data.images, len(data) // 250)]
+        )
+        logits = np.log(np.maximum(walks.answers, 1e-30))
+        platt = [fit_platt(values[:, way], walks.predictions[way] == data.labels) for way in range(len(ways))]
+        scale, shift = (np.array(each, np.float32) for each in zip(*platt, strict=True))
+        gmacs = (walks.macs[:, 0] - walks.macs[0, 0]) / 1e9
+        turning = turning_prices(1 / (1 + np.exp(-(values * scale + shift))), gmacs)
+        temperature = np.array([fit_temperature(each, data.labels) for each in logits], np.float32)
+        return {"temperature": temperature, "value_scale": scale, "value_shift": shift}, menu(turning)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.recipes.cifar10_width")
-    parser.add_argument("--work", type=Path, default=Path("build/cifar10-width"), help="checkpoint and log")
-    parser.add_argument("--views", type=Path, default=Path("build/cifar10-views"), help="what the first stage made")
-    args = parser.parse_args(arguments)
-    trainer(args.work, args.views).run()
+RECIPE = WidthRecipe(
+    module="models.recipes.cifar10_width",
+    title=package.Title(
+        name="cifar10-width",
+        version="1.0.0",
+        modality="image",
+        task="classification",
+        family="dynamic-width",
+        router="width",
+        description="Ten classes of small photos (CIFAR-10): after a first look each image gets a width of its own.",
+    ),
+    after={FIRST: WIDTHS} | dict.fromkeys(WIDTHS, ()),
+    words="",
+)
+
+
+def recalibrate(folder: Path) -> None:
+    """Refit the tables and the record of a package to the graphs that stand in `folder`."""
+    RECIPE.recalibrate(folder)
 
 
 if __name__ == "__main__":
-    main()
+    RECIPE.main()

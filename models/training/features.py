@@ -5,7 +5,6 @@ on the same trunk share them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def views(
     """The states that a trunk's graph makes of augmented images, `count` times; read where they stand in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [port.name for port in session(trunk).get_outputs() if len(port.shape) == 4]
-    found = []
+    found: list[View] = []
     for view in range(count):
         files = {name: folder / f"{name}-{view}.npy" for name in names}
         if not all(file.exists() for file in files.values()):

@@ -1,9 +1,9 @@
 """A supernetwork: a trunk, specialised branches, and a general one that may add its votes (HydraNets, CVPR 2018).
 
 The trunk's answer, summed over each branch's classes, is the gate: its arg max names the branch that knows them. Where
-the two likeliest branches are too close together, the walk goes to the general branch instead. So each walk has one way,
-trunk - branch - general or trunk - general, and its price only decides how far along it goes: on while the expected gain
-in correctness per GMAC, read off the margin between the two likeliest classes, is above the price.
+the two likeliest branches are too close together, the walk goes to the general branch instead. So each walk has one
+way, trunk - branch - general or trunk - general, and its price only decides how far along it goes: on while the
+expected gain in correctness per GMAC, read off the margin between the two likeliest classes, is above the price.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Supernet:
 
     Tables: `temperature` float32 [B + 2]; `branch_of` int16 [classes], the place of the branch that knows a class;
     `gate_margin` float32 [1], below which the gate is unsure; `trunk_edges` [B + 1, bins + 1] and `trunk_worth`
-    [B + 1, bins], by the way ahead (the branches, then the general one): the price from which on a walk with that margin
-    leaves at the trunk; `branch_edges` [B, bins + 1] and `branch_worth` [B, bins]: at the branch.
+    [B + 1, bins], by the way ahead (the branches, then the general one): the price from which on a walk with that
+    margin leaves at the trunk; `branch_edges` [B, bins + 1] and `branch_worth` [B, bins]: at the branch.
     """
 
     def __init__(self, package: Package) -> None:
@@ -47,7 +47,7 @@ class Supernet:
         self._branch = _Worths(tables["branch_edges"], tables["branch_worth"])
 
     def route(self, stage: int, outputs: Mapping[str, NDArray[Any]], prices: NDArray[np.float64]) -> Routing:
-        """See `Router.route`. The signals: the gate's shares by branch, and the margin between the likeliest classes."""
+        """See `Router.route`. The signals: the gate's shares by branch, the margin between the likeliest classes."""
         answer = softmax(outputs[self._answers[stage]] / self._temperature[stage])
         score = np.maximum.reduce(answer, axis=1)
         general = self._branches + 1

@@ -1,8 +1,8 @@
 """Dynamic width: after the first stage each walk goes to one of several widths, or leaves, by what each is worth.
 
-Slimmable networks (Yu et al., ICLR 2019) hold several widths in one; DS-Net (Li et al., CVPR 2021) picks one per image by
-a gate. Here the gate tells for each option how likely its answer is to be right, and the walk takes the arg max of that
-probability less price times GMACs: no threshold, any price.
+Slimmable networks (Yu et al., ICLR 2019) hold several widths in one; DS-Net (Li et al., CVPR 2021) picks one per image
+by a gate. Here the gate tells for each option how likely its answer is to be right, and the walk takes the arg max of
+that probability less price times GMACs: no threshold, any price.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ class Width:
         """See `Router.route`. The signals: how likely each option is to be right, cheapest first."""
         answer, score = self._answered(stage, outputs)
         if stage:
-            worth = np.full(len(prices), -np.inf)
-            return Routing(np.full(len(prices), LEAVE, np.int16), answer, score, worth)
+            return Routing(np.full(len(prices), LEAVE, np.int16), answer, score, np.full(len(prices), -np.inf))
         values = 1 / (1 + np.exp(-(outputs[VALUE] * self._scale + self._shift)))
         turning = turning_prices(values, self._gmacs)
         after = self._options.take((turning > prices[:, None]).sum(axis=1))
@@ -86,8 +85,8 @@ class Width:
 def turning_prices(values: NDArray[np.floating], gmacs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Prices at which the arg max of value - price x GMACs turns to a cheaper option: float64 [rows, options - 1].
 
-    Entry j - 1 is the price from which on an option cheaper than j is taken. Entries never rise along a row, not even by
-    rounding, so that counting those above a price gives the option, and a higher price never a dearer one.
+    Entry j - 1 is the price from which on an option cheaper than j is taken. Entries never rise along a row, not even
+    by rounding, so that counting those above a price gives the option, and a higher price never a dearer one.
 
     Args:
         values: [rows, options], cheapest first.
