@@ -54,4 +54,4 @@ def fit(head: ValueHead, seen: Tensor, right: Tensor, *, seed: int, steps: int =
         loss.backward()
         optimizer.step()
         schedule.step()
-    return float(loss)
+    return float(loss.detach())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
 import pytest
 import torch
 from torch.nn import functional as F
 
+from models.macs import macs_per_row
 from models.nets.dynamic_kernels import Make, MixedPointwise, grown
 from models.nets.fold import folded
 from models.nets.layers import Norm
@@ -51,3 +55,27 @@ def test_a_grown_net_answers_from_images_and_from_the_trunk_s_state(experts: int
     for later, alone in zip(answers[1:], net(made), strict=True):
         torch.testing.assert_close(later, alone)
     assert not any(p.requires_grad for p in trunk.parameters())
+
+
+def test_mixing_and_the_product_with_a_mixed_kernel_are_both_counted(mixed: MixedPointwise, tmp_path: Path) -> None:
+    class Mixing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = folded(mixed)
+
+        def forward(self, x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+            return self.layer(x, shares)  # type: ignore[no-any-return]
+
+    file, names = tmp_path / "mixed.onnx", ("x", "shares")
+    torch.onnx.export(
+        Mixing().eval(),
+        (torch.randn(2, 5, 4, 4), torch.rand(2, 4)),
+        str(file),
+        dynamo=False,
+        opset_version=18,
+        input_names=names,
+        output_names=["y"],
+        dynamic_axes={name: {0: "rows"} for name in (*names, "y")},
+    )
+    # Four experts of 3 x 5 mixed, then one product of 3 x 5 at each of 16 pixels; whatever the number of rows.
+    assert macs_per_row(onnx.load(file)) == 4 * 3 * 5 + 3 * 5 * 16
