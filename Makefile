@@ -12,7 +12,7 @@ TYPED := $(wildcard service models loadtest)
 SOURCES := $(TYPED) $(wildcard tests scripts deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format docs bench wheel clean
+.PHONY: help setup serve test check format docs dashboards bench wheel clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -22,7 +22,7 @@ setup: $(STAMP) ## make .venv with everything to serve, to make models and to te
 $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 	@echo "setting up $(VENV); the first time takes a minute or two"
 	@PYTHON="$(PYTHON)" scripts/make-venv $(VENV)
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[cpu,models,dev]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[cpu,grpc,models,dev]'
 	@touch $@
 
 serve: setup ## serve models/zoo on HOST:PORT
@@ -43,6 +43,9 @@ format: setup ## mend what can be mended by machine
 
 docs: setup ## write the tables of docs/ that the code knows
 	$(BIN)/python scripts/docs_tables.py
+
+dashboards: setup ## write deploy/grafana/dashboards from panels.py
+	$(BIN)/python deploy/grafana/build.py
 
 bench: setup ## staged against whole execution, and the scheduler's own time
 	$(BIN)/offramp bench

@@ -14,13 +14,15 @@ from service.settings import Settings, from_environment
 
 Command = Callable[[argparse.Namespace, Settings], int]
 _COMMANDS = (serve, models, explain, bench)
+_FLAGS = ("host", "port", "grpc_port", "lanes", "device", "log_level")
+"""The settings that have a flag."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 2 for a mistake in the call, 1 for a failure."""
     given = _parser().parse_args(arguments)
     try:
-        overrides = {name: getattr(given, name, None) for name in ("host", "port", "lanes", "device", "log_level")}
+        overrides = {name: getattr(given, name, None) for name in _FLAGS}
         settings = from_environment(os.environ, models=tuple(given.models or ()) or None, **overrides)
         run: Command = given.run
         return run(given, settings)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,9 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import certificates, openapi, ops, predict, problems
 from service.api.methods import Methods
+from service.api.v2 import routes as v2
 from service.engine import Engine
-from service.errors import OfframpError
+from service.errors import OfframpError, SettingsError
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.api.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +41,11 @@ def build_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.engine = Engine(settings)
-    app.state.fault = None
+    app.state.fault = app.state.rpc = None
     app.include_router(predict.router)
     app.include_router(ops.router)
     app.include_router(certificates.router)
+    app.include_router(v2.router)
     app.add_middleware(Methods)
     app.add_middleware(RequestId)
     problems.install(app)
@@ -53,6 +59,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     engine: Engine = app.state.engine
     await loading
+    if app.state.rpc is not None:
+        await app.state.rpc.stop(engine.settings.drain_s)
     if engine.ready:
         await asyncio.to_thread(engine.stop)
 
@@ -61,6 +69,7 @@ async def _load(app: FastAPI) -> None:
     """Load the models, then serve. What no retry can mend ends the process, with the reason in `app.state.fault`."""
     engine: Engine = app.state.engine
     try:
+        app.state.rpc = await _start_rpc(engine)
         await asyncio.to_thread(engine.load)
         engine.start()
     except Exception as error:
@@ -68,7 +77,31 @@ async def _load(app: FastAPI) -> None:
         log.critical("can't serve: %s", app.state.fault, exc_info=not isinstance(error, OfframpError))
         os.kill(os.getpid(), signal.SIGTERM)
     else:
+        if app.state.rpc is not None:
+            await app.state.rpc.ready()
         log.info("ready: %s", ", ".join(sorted(engine.models)) or "no models")
+
+
+async def _start_rpc(engine: Engine) -> RpcServer | None:
+    """The gRPC server, listening; None where it isn't wanted, or not installed and not asked for by name.
+
+    Raises:
+        SettingsError: its port can't be had, or it was asked for and isn't installed.
+    """
+    settings = engine.settings
+    if not settings.grpc_port:
+        return None
+    try:
+        from service.api.rpc.server import RpcServer
+    except ImportError as error:
+        remedy = f"{error.name} is missing: pip install 'offramp[grpc]'"
+        if "grpc_port" in settings.model_fields_set:
+            raise SettingsError(f"grpc_port is set, but {remedy}") from error
+        log.info("no gRPC: %s", remedy)
+        return None
+    server = RpcServer(engine)
+    await server.start(settings.host, settings.grpc_port)
+    return server
 
 
 class RequestId:

@@ -57,6 +57,8 @@ class Engine:
     metrics: Metrics = field(default_factory=Metrics.new)
     models: dict[str, Model] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    withdrawn: set[str] = field(default_factory=set)
+    """Models that take no new work until they are put back; what they have is finished."""
     ready: bool = False
 
     def load(self) -> None:
@@ -104,7 +106,27 @@ class Engine:
             raise NotReady("the server is starting or stopping")
         if name not in self.models:
             raise UnknownModel(f"no model {name[:100]!r}; there are {sorted(self.models)}", models=sorted(self.models))
+        if name in self.withdrawn:
+            raise NotReady(f"model {name!r} is unloaded")
         return self.models[name]
+
+    def withdraw(self, name: str) -> None:
+        """Take no new work for a model; what it has is finished.
+
+        Raises:
+            NotReady, UnknownModel: see `model`.
+        """
+        self.model(name)
+        self.withdrawn.add(name)
+
+    def put_back(self, name: str) -> None:
+        """Take work again for a model that was withdrawn.
+
+        Raises:
+            NotReady, UnknownModel: see `model`.
+        """
+        self.withdrawn.discard(name)
+        self.model(name)
 
     def default(self, modality: str) -> Model:
         """The first model, by name, that reads a modality.
@@ -114,7 +136,7 @@ class Engine:
             UnknownModel: no model reads it.
         """
         for name in sorted(self.models):
-            if self.models[name].package.manifest.modality == modality:
+            if name not in self.withdrawn and self.models[name].package.manifest.modality == modality:
                 return self.model(name)
         raise NotReady("the server is starting") if not self.ready else UnknownModel(f"no model reads {modality}")
 

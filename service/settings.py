@@ -39,6 +39,7 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    grpc_port: int = Field(8001, ge=0, le=65535, description="port for gRPC; 0 serves none. Needs the extra `grpc`")
     models: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = Field(
         (ZOO,), min_length=1, description="folders that hold package folders, parted by ':'"
     )

@@ -6,6 +6,7 @@ receipt shows; what served no answer is counted as wasted, apart.
 
 from __future__ import annotations
 
+import time
 from asyncio import CancelledError
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,6 +134,21 @@ class Metrics:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What one model did since the start, in the counters of `/metrics`; seconds are sums over the answers."""
+
+    answers: int
+    failures: int
+    batches: int
+    seconds: float
+    queue_s: float
+    decode_s: float
+    device_s: float
+    last_answer_at: float
+    """Seconds since the epoch; 0 before the first."""
+
+
 class ModelTelemetry:
     """One model's children of every family."""
 
@@ -144,6 +160,8 @@ class ModelTelemetry:
         self._device = metrics.device.labels(model)
         self._queue = metrics.queue.labels(model)
         self._slack = metrics.slack.labels(model)
+        self._decode_s = 0.0
+        self._last_answer_at = 0.0
         self._saved = metrics.saved.labels(model)
         self._exits = {
             (name, reason): metrics.exits.labels(model, name, reason.value) for name in graph.exits for reason in Reason
@@ -193,11 +211,28 @@ class ModelTelemetry:
             counter.inc(macs)
         self._device.observe(walker.ledger.device_s)
         self._queue.observe(walker.ledger.queue_s)
+        self._decode_s += walker.ledger.decode_s
+        self._last_answer_at = time.time()
         self._saved.inc(max(0, self._graph.full_macs - walker.ledger.macs))
         if "latency_ms" in budgets:
             self._slack.observe(walker.terms.deadline.at - walker.arrived_at - seconds)
         for budget, met in budgets.items():
             self._metrics.budgets.labels(self._model, budget, str(met).lower()).inc()
+
+    def totals(self) -> Totals:
+        """Everything so far."""
+        outcomes = {outcome: int(_value(counter, "_total")) for outcome, counter in self._outcomes.items()}
+        answers = outcomes[OK] + outcomes[DEGRADED]
+        return Totals(
+            answers=answers,
+            failures=sum(outcomes.values()) - answers,
+            batches=int(sum(_value(rows, "_count") for rows in self._stage_rows)),
+            seconds=_value(self._duration, "_sum"),
+            queue_s=_value(self._queue, "_sum"),
+            decode_s=self._decode_s,
+            device_s=_value(self._device, "_sum"),
+            last_answer_at=self._last_answer_at,
+        )
 
     def refused(self, reason: str) -> None:
         """An input was refused before any stage ran; `reason` is the error's slug."""
@@ -213,3 +248,8 @@ class ModelTelemetry:
         outcome = next((name for kind, name in kinds if isinstance(error, kind)), ERROR)
         self._outcomes[outcome].inc()
         self._wasted[outcome].inc(macs)
+
+
+def _value(child: Counter | Histogram, sample: str) -> float:
+    """One sample of a child, as a scrape would see it."""
+    return sum(one.value for family in child.collect() for one in family.samples if one.name.endswith(sample))

@@ -114,7 +114,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
             process = subprocess.Popen(
                 [*command, "serve", "--host", "127.0.0.1", "--port", str(port), *options],
                 cwd=cwd,
-                env={**os.environ, **env},
+                env={**os.environ, "OFFRAMP_GRPC_PORT": "0", **env},
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )

@@ -59,11 +59,7 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
         Malformed: multipart or JSON that can't be read, or no input in it.
         Cancelled: the client left before the end.
     """
-    try:
-        data = await _bytes(request, max_bytes)
-    except ClientDisconnect as error:
-        raise Cancelled("the client closed the connection before the body's end") from error
-    received_at = time.monotonic()
+    data, received_at = await raw(request, max_bytes)
     content_type = request.headers.get("content-type")
     kind = declared(content_type)
     if kind == "multipart/form-data":
@@ -77,6 +73,20 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
     if len(body.inputs) > max_inputs:
         raise TooLarge(f"{len(body.inputs)} inputs; at most {max_inputs} are taken", limit=max_inputs)
     return replace(body, received_at=received_at)
+
+
+async def raw(request: Request, max_bytes: int) -> tuple[bytes, float]:
+    """A body as it is, and when its last byte had come.
+
+    Raises:
+        TooLarge: more bytes than allowed.
+        Cancelled: the client left before the end.
+    """
+    try:
+        data = await _bytes(request, max_bytes)
+    except ClientDisconnect as error:
+        raise Cancelled("the client closed the connection before the body's end") from error
+    return data, time.monotonic()
 
 
 async def _bytes(request: Request, limit: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,12 @@ class ProblemResponse(JSONResponse):
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
+class _ProtocolError(ProblemResponse):
+    """The same under the type that KServe's client wants to see."""
+
+    media_type = "application/json"
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the app as a problem."""
     app.add_exception_handler(OfframpError, _ours)
@@ -48,7 +55,7 @@ def problem(
     """A problem document; `extra` becomes members of its own."""
     body = {"type": f"urn:offramp:error:{slug}", "title": title, "status": status, "detail": detail}
     body["instance"] = request.url.path
-    return ProblemResponse({**(extra or {}), **body}, status)
+    return _response(request.url.path, {**(extra or {}), **body}, status)
 
 
 def document(request: Request, error: OfframpError) -> dict[str, Any]:
@@ -59,10 +66,17 @@ def document(request: Request, error: OfframpError) -> dict[str, Any]:
 
 def of(request: Request, error: OfframpError) -> JSONResponse:
     """An error of ours as a response; a 503 says when to come back."""
-    response = ProblemResponse(document(request, error), error.status)
+    response = _response(request.url.path, document(request, error), error.status)
     if error.status == _UNAVAILABLE:
         response.headers["Retry-After"] = retry_after(error.extra.get("retry_after", _RETRY_AFTER_S))
     return response
+
+
+def _response(path: str, members: dict[str, Any], status: int) -> JSONResponse:
+    """On /v2 the member `error` in plain JSON: what the protocol's clients look for."""
+    if re.match(r"/v2(/|$)", path):
+        return _ProtocolError({"error": members["detail"], **members}, status)
+    return ProblemResponse(members, status)
 
 
 def retry_after(seconds: float = _RETRY_AFTER_S) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 from fastapi import Request
@@ -18,6 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from service.answer import Answer
 from service.api import problems, render
+from service.api.following import follow
 from service.api.leaving import gone
 from service.core import Reached
 from service.engine import Engine, Sample
@@ -38,35 +38,14 @@ async def respond(request: Request, engine: Engine, model: Model, sample: Sample
     Raises:
         OfframpError: as a single answer would; Cancelled when the client leaves before the first event.
     """
-    events = _events(request, engine, model, sample)
+    # The framework looks for a closed connection only when it sends; a walk may run for long before the next event.
+    events = follow(engine, model, sample, asyncio.ensure_future(gone(request)))
     first = await anext(events, None)
     if first is None:
         raise Cancelled("the client closed the connection")
     # Buffering proxies would hold the events back until the last.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_text(request, model, first, events), media_type=MEDIA_TYPE, headers=headers)
-
-
-async def _events(request: Request, engine: Engine, model: Model, sample: Sample) -> AsyncIterator[Reached | Answer]:
-    """The exits of one walk as they are reached, then its answer. A client that leaves stops the walk."""
-    loop, reached = asyncio.get_running_loop(), asyncio.Queue[Reached | None]()
-
-    def watch(exit_reached: Reached) -> None:
-        loop.call_soon_threadsafe(reached.put_nowait, exit_reached)
-
-    walking = asyncio.ensure_future(engine.predict(model, [replace(sample, watcher=watch)]))
-    walking.add_done_callback(lambda _: reached.put_nowait(None))
-    # The framework looks for a closed connection only when it sends; a walk may run for long before the next event.
-    leaving = asyncio.ensure_future(gone(request))
-    leaving.add_done_callback(lambda _: walking.cancel())
-    try:
-        while (one := await reached.get()) is not None:
-            yield one
-        if not walking.cancelled():
-            yield walking.result()[0]
-    finally:
-        leaving.cancel()
-        walking.cancel()
 
 
 async def _text(

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags for the settings that are changed most; OFFRAMP_* variables set the others."""
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on")
+    parser.add_argument("--grpc-port", type=int, help="port for gRPC; 0 serves none")
     parser.add_argument("--lanes", type=int, help="threads that run stages")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="where stages run")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from service.errors import UnsupportedMedia
+from service.errors import Malformed, TooLarge, UnsupportedMedia
 from service.media.image import ImageLimits, ImageSource
+from service.media.pixels import RGB, fit, solid
 
 
 class Source(Protocol):
@@ -15,6 +17,33 @@ class Source(Protocol):
 
     def glimpse(self, height: int, width: int) -> NDArray[Any]:
         """One view, as a stage asks for it: uint8 [height, width, 3] of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSource:
+    """An image that came as pixels: uint8 [height, width, 3], RGB."""
+
+    pixels: RGB
+
+    def glimpse(self, height: int, width: int) -> RGB:
+        """See `ImageSource.glimpse`."""
+        return solid(fit(self.pixels, height, width))
+
+
+def open_pixels(pixels: RGB, limits: ImageLimits) -> Source:
+    """Pixels that need no decoding.
+
+    Raises:
+        RequestError: an image without pixels, or above a limit.
+    """
+    height, width, _ = pixels.shape
+    if not height or not width:
+        raise Malformed(f"its size is {width}x{height}")
+    if height * width > limits.max_pixels or max(height, width) > limits.max_side:
+        raise TooLarge(
+            f"the image has {width}x{height} pixels, the limit is {limits.max_pixels}", limit=limits.max_pixels
+        )
+    return PixelSource(pixels)
 
 
 def open_source(modality: str, data: bytes, content_type: str | None, limits: ImageLimits) -> Source:

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGES = ("service", "models", "loadtest")
 MAX_LINES = 400
-BINARY = {".onnx", ".npz", ".npy", ".png", ".jpg", ".webp", ".mp4"}
+BINARY = {".binpb", ".onnx", ".npz", ".npy", ".png", ".jpg", ".webp", ".mp4"}
 # Written so that neither pattern matches its own spelling here.
 MACHINE_PATH = re.compile(r"(^|[^A-Za-z0-9_.])/(work|farm|root)/")
 REGISTRY_ADDRESS = re.compile(r"--(extra-)?index-url\b|--find-(links)\b|https?://[^\s)]*/simple\b|file:/{3}")

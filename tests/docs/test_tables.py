@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 
 import service.errors
+from service.api.v2 import routes as v2
 from service.settings import _NOT_OURS, PREFIX, Settings
 from service.telemetry import Metrics
 
@@ -57,3 +59,10 @@ def test_every_metric_is_made_in_telemetry() -> None:
 @pytest.mark.parametrize("name", [error.__name__ for error in RENDERER["descendants"](service.errors.OfframpError)])
 def test_the_tree_of_errors_names_the_type(name: str) -> None:
     assert re.search(rf"\b{name}\b", service.errors.__doc__ or "")
+
+
+def test_the_page_of_the_protocol_names_all_of_its_routes() -> None:
+    page = (ROOT / "docs" / "v2.md").read_text()
+    plain = [route for route in v2.router.routes if isinstance(route, APIRoute) and "{version}" not in route.path]
+    assert plain
+    assert not [route.path for route in plain if f"`{next(iter(route.methods))} {route.path}`" not in page]

@@ -1,0 +1,165 @@
+"""Every panel and every rule, asked of a real Prometheus that scrapes a live server under mixed load."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import runpy
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.conftest import StartServer, find_free_port
+from tests.service.wire import CLIENT, PREDICT, Scrape, noisy, post
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
+_LOAD_S, _WAIT_S = 6.0, 30.0
+_METRIC = re.compile(r"\bofframp_[a-z_]+[a-z]\b")
+
+
+def queries() -> list[tuple[str, str]]:
+    """Panel and expression of every query of every dashboard, its variables filled in."""
+    found = []
+    for file in FILES:
+        for panel in json.loads(file.read_text())["panels"]:
+            for target in panel["targets"]:
+                expr = target["expr"].replace("$__rate_interval", "10s").replace("$model", ".*")
+                found.append((f"{file.stem}: {panel['title']} {target['refId']}", expr))
+    return found
+
+
+@contextmanager
+def prometheus(target: str, folder: Path) -> Iterator[str]:
+    """A Prometheus with the shipped rules that scrapes `target` every second; its base URL."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not installed: apt-get install prometheus")
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(ROOT / "deploy" / "prometheus" / "rules.yml")]
+    config["scrape_configs"][0]["static_configs"] = [{"targets": [target.removeprefix("http://")]}]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = find_free_port()
+    command = [
+        program,
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def drive(url: str) -> None:
+    """All kinds of requests for a few seconds: kept and missed budgets, forced exits, refusals."""
+    images, _ = noisy(20, seed=4)
+    end = time.monotonic() + _LOAD_S
+    while time.monotonic() < end:
+        for place, image in enumerate(images):
+            query = ("?latency_ms=500", "?latency_ms=0.01", "?compute_mmacs=1.5", "?agreement=1", "")[place % 5]
+            post(url, image, path=f"{PREDICT}{query}")
+        post(url, b"no image")
+        post(url, images[0], path=f"{PREDICT}?accuracy=0.99999")
+
+
+def ask(prometheus_url: str, expr: str, at: float | None = None) -> list[float]:
+    """The values that an expression has now, or had at a moment."""
+    asked = {"query": expr} | ({} if at is None else {"time": str(at)})
+    answered: dict[str, Any] = httpx.get(f"{prometheus_url}/api/v1/query", params=asked, timeout=10).json()
+    assert answered["status"] == "success", f"{expr}: {answered}"
+    return [float(one["value"][1]) for one in answered["data"]["result"]]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A server that was under load, the Prometheus that saw it, and the moment at which the load ended."""
+
+    url: str
+    prometheus: str
+    ended_at: float
+
+    def ask(self, expr: str) -> list[float]:
+        return ask(self.prometheus, expr, self.ended_at)
+
+
+@pytest.fixture(scope="module")
+def watched(start_server: StartServer, colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with (
+        start_server("--models", str(colours), OFFRAMP_SHADOW_SHARE="1") as url,
+        prometheus(url, tmp_path_factory.mktemp("prometheus")) as prometheus_url,
+    ):
+        deadline = time.monotonic() + _WAIT_S
+        while time.monotonic() < deadline:
+            try:
+                if ask(prometheus_url, "up == 1"):
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+        drive(url)
+        ended_at = time.time()
+        # The last scrapes of the load, and what the audits of its last walks say, come a moment later.
+        time.sleep(2.5)
+        yield Watched(url, prometheus_url, ended_at + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("panel", "expr"), queries(), ids=[panel for panel, _ in queries()])
+def test_every_panel_shows_something(watched: Watched, panel: str, expr: str) -> None:
+    values = watched.ask(expr)
+    assert values, f"{panel}: no data for {expr}"
+    assert all(math.isfinite(value) for value in values), f"{panel}: {values}"
+
+
+@pytest.mark.slow
+def test_every_rule_is_evaluated_without_error(watched: Watched) -> None:
+    groups = CLIENT.get(f"{watched.prometheus}/api/v1/rules").json()["data"]["groups"]
+    found = [rule for group in groups for rule in group["rules"]]
+    assert len(found) > 10
+    assert {rule["health"] for rule in found} == {"ok"}
+    for rule in found:
+        if rule["type"] == "recording" and "5m" in rule["name"]:
+            assert all(math.isfinite(value) for value in watched.ask(rule["name"]))
+
+
+@pytest.mark.slow
+def test_every_metric_that_is_named_exists(watched: Watched) -> None:
+    known = {name for family in Scrape.of(watched.url).samples for name in (family,)}
+    texts = [*(file.read_text() for file in FILES), (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()]
+    named = {name for text in texts for name in _METRIC.findall(text)}
+    assert named
+    assert not named - known
+
+
+def test_the_files_are_what_the_code_makes() -> None:
+    made = runpy.run_path(str(ROOT / "deploy" / "grafana" / "build.py"))
+    assert {file.stem for file in FILES} == {page.uid for page in made["PAGES"]}
+    for page in made["PAGES"]:
+        assert (ROOT / "deploy" / "grafana" / "dashboards" / f"{page.uid}.json").read_text() == made["rendered"](
+            page
+        ), "run `make dashboards`"
+
+
+def test_panels_do_not_overlap_and_say_what_they_show() -> None:
+    for file in FILES:
+        panels = json.loads(file.read_text())["panels"]
+        boxes = [tuple(panel["gridPos"][key] for key in ("x", "y", "w", "h")) for panel in panels]
+        cells = [(x + i, y + j) for x, y, w, h in boxes for i in range(w) for j in range(h)]
+        assert len(set(cells)) == len(cells)
+        assert all(panel["title"] and panel["description"] for panel in panels)
