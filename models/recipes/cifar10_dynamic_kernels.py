@@ -33,7 +33,7 @@ from models.training.losses import ExitLoss
 from service.package.load import Package
 
 PLAN = Plan(
-    epochs=2,
+    epochs=1,
     batch=256,
     seed=SEED,
     muon_lr=0.05,

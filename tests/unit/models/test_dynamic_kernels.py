@@ -37,6 +37,11 @@ def test_a_batch_is_each_row_s_own_convolution(mixed: MixedPointwise) -> None:
         torch.testing.assert_close(mixed(x, shares)[row : row + 1], alone)
 
 
+def test_a_mixture_of_outputs_is_the_output_of_the_mixture(mixed: MixedPointwise) -> None:
+    x, shares = torch.randn(7, 5, 4, 4), torch.rand(7, 4).softmax(1)
+    torch.testing.assert_close(mixed.mixed_outputs(x, shares), mixed.by_mixed_kernels(x, shares))
+
+
 def test_the_norm_folds_into_the_kernels(mixed: MixedPointwise) -> None:
     x, shares = torch.randn(2, 5, 4, 4), torch.rand(2, 4).softmax(1)
     torch.testing.assert_close(folded(mixed)(x, shares), mixed(x, shares))
@@ -57,6 +62,7 @@ def test_a_grown_net_answers_from_images_and_from_the_trunk_s_state(experts: int
     assert not any(p.requires_grad for p in trunk.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the tracing exporter, as in models/export.py
 def test_mixing_and_the_product_with_a_mixed_kernel_are_both_counted(mixed: MixedPointwise, tmp_path: Path) -> None:
     class Mixing(torch.nn.Module):
         def __init__(self) -> None:
@@ -73,7 +79,7 @@ def test_mixing_and_the_product_with_a_mixed_kernel_are_both_counted(mixed: Mixe
         str(file),
         dynamo=False,
         opset_version=18,
-        input_names=names,
+        input_names=list(names),
         output_names=["y"],
         dynamic_axes={name: {0: "rows"} for name in (*names, "y")},
     )
