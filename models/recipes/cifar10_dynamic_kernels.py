@@ -108,6 +108,11 @@ class KernelsRecipe(Recipe):
         return "\n\n### Representation power: mixed against fixed kernels\n" + "\n".join([TWIN, "", head, *rows])
 
 
+WORDS = """The first stage is that of cifar10-early-exit. In the two stages behind it pairs of 1x1 convolutions have
+kernels of their own for each image, mixed from 4 experts by a softmax attention over the block's pooled features
+(CondConv, Yang et al., NeurIPS 2019; Dynamic Convolution, Chen et al., CVPR 2020), and what a pair makes is scaled by
+squeeze and excitation (Hu et al., CVPR 2018). A mixed 1x1 kernel is one matrix a row: exact in batches of any size,
+at the cost of the fixed kernel plus the mixing. Each stage has an exit, for the router `early-exit`."""
 TWIN = """The static twin has the same make without attention, mixing and excitation; its 1x1 layers are wider, up to
 the same MACs. Same data, views, seed, plan and first stage. On devtest:"""
 
@@ -135,7 +140,7 @@ RECIPE = KernelsRecipe(
         description="Ten classes of small photos (CIFAR-10) by a network that mixes its kernels anew for each image.",
     ),
     after={"block1": ("block2",), "block2": ("block3",), "block3": ()},
-    words="",
+    words=WORDS,
 )
 
 

@@ -30,6 +30,7 @@ from models.nets.pretrained import early_exit_net
 from models.nets.supernet import Supernet
 from models.recipes.cifar10_early_exit import SEED, parts, training_set
 from models.recipes.grown import AUGMENTATION, Answers, Arrays, Entries, Recipe, first_stage_views, way_found
+from models.route_findings import RouteFindings
 from models.training.features import FeatureTrainer
 from models.training.loop import Plan
 from models.training.losses import ExitLoss
@@ -52,11 +53,25 @@ BRANCHES = {"animals": (2, 3, 4, 5, 6, 7), "vehicles": (0, 1, 8, 9)}
 """Classes that each branch learns, by their place among the labels."""
 MIDDLE = 48
 """Channels of a branch; the general one has 128."""
+VOTES = 0.3
+"""Share of the votes that stand in the general branch's answer."""
 GATE_MARGIN = 0.5
 """Below it the gate is unsure, and the walk goes to the general branch."""
 BINS = 20
 """Bins of the margin; making the gain maps monotone joins those that the data can't tell apart."""
 TRUNK, GENERAL = "trunk", "general"
+
+
+WORDS = """The trunk is the first stage of cifar10-early-exit, with its exit. Its answer, summed over classes, is the
+gate: it names the branch for animals or the one for vehicles, which adds its votes (logits) to the trunk's; the
+general branch, the second stage of cifar10-early-exit, may follow and add its own (after HydraNets, Mullapudi et al.,
+CVPR 2018). Where the gate is unsure (the likelier branch leads by less than {margin}), the walk goes to the general
+branch at once. At each exit it goes on while the expected gain in correctness, by the margin between the two
+likeliest classes, is worth it."""
+TRAINING = """Both branches have {middle} of the second stage's 128 channels, those that tell the branch's own classes
+apart, and start from its weights. Each learned from the training images that the trunk sends it; the classes of a
+branch are fixed, so that none can collapse or take over, and their costs are equal. The general branch is not
+trained; of the votes that stand it takes a share of {votes}, chosen on the router split, as the gate's margin was."""
 
 
 class SupernetRecipe(Recipe):
@@ -72,6 +87,7 @@ class SupernetRecipe(Recipe):
 
     def graphs(self, net: Supernet, seen: Path) -> list[GraphStage]:
         """See `Recipe.graphs`."""
+        net.general.share.data.fill_(VOTES)
         net = folded(net)  # type: ignore[assignment]
         bodies: list[GraphStage] = [BodyGraph(stage, last=False) for stage in net.bodies]
         return [stage.eval() for stage in (FirstGraph(net.trunk, TRUNK), *bodies, BodyGraph(net.general, last=True))]
@@ -87,6 +103,10 @@ class SupernetRecipe(Recipe):
         stages = Stages.of(drafted.manifest, folder)
         tables = Fit.of(Walks.of(stages, data), data).tables()
         return tables, menu(np.concatenate([tables["trunk_worth"].ravel(), tables["branch_worth"].ravel()]))
+
+    def told(self, work: Path, found: Package, findings: RouteFindings) -> str:
+        """See `Recipe.told`."""
+        return TRAINING.format(middle=MIDDLE, votes=VOTES)
 
     def fixed_ways(self, found: Package, devtest: ImageSet, stage_ms: Mapping[str, float]) -> list[StaticNet]:
         """The trunk alone, its branch, its branch and the general one, or the general one at once, for every image."""
@@ -205,7 +225,7 @@ RECIPE = SupernetRecipe(
         description="Ten classes of small photos (CIFAR-10) by branches for animals and vehicles, and a general one.",
     ),
     after={TRUNK: (*BRANCHES, GENERAL)} | dict.fromkeys(BRANCHES, (GENERAL,)) | {GENERAL: ()},
-    words="",
+    words=WORDS.format(margin=GATE_MARGIN),
 )
 
 
