@@ -5,7 +5,7 @@ pruning.
 """
 
 from collections.abc import Mapping
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -47,14 +47,14 @@ def possible(graph: StageGraph) -> NDArray[np.bool_]:
 
 
 def _walkable(graph: StageGraph, way: list[int]) -> bool:
-    steps = all(after in graph.after[stage] for stage, after in zip(way, way[1:], strict=False))
+    steps = all(after in graph.after[stage] for stage, after in pairwise(way))
     return steps and graph.exit_of[way[-1]] >= 0
 
 
 def walk_all(stages: Stages, ways: NDArray[np.bool_], images: NDArray[np.uint8]) -> Traversal:
     """Each way for every image; the traversal's prices are the ways. Its answers have the temperature 1."""
     router = FixedWays(stages, ways)
-    return traverse(stages, router, {"image": images}, np.arange(len(ways), dtype=np.float64))  # type: ignore[arg-type]
+    return traverse(stages, router, {"image": images}, np.arange(len(ways), dtype=np.float64))
 
 
 def best(macs: NDArray[np.int64], right: NDArray[np.floating]) -> list[int]:

@@ -62,7 +62,7 @@ class Backbone(nn.Module):
 
     def blocks(self, group: int) -> list[ConvUnit]:
         """The blocks of a group: what each adds to the map."""
-        return [block for block in self.groups[group] if isinstance(block, ConvUnit)]  # type: ignore[union-attr]
+        return [block for block in self.groups[group] if isinstance(block, ConvUnit)]  # type: ignore[attr-defined]
 
     def fixed_macs(self) -> int:
         """MACs of the convolutions between the groups, which always run, for one image."""

@@ -5,8 +5,8 @@ each block has added. The transition writes zeros for all of these; a skipped bl
 
     open -> block1 -> coarse -> block2 -> fuse -> block3 -> block4 -> late -> block5 -> block6 -> block7
 
-State: `x1` .. `x4`, the groups' maps as their transitions made them; `a1` .. `a7`, what the blocks added. From `late` on
-every stage answers, so a walk that skips all that is left leaves where it stands.
+State: `x1` .. `x4`, the groups' maps as their transitions made them; `a1` .. `a7`, what the blocks added. From `late`
+on every stage answers, so a walk that skips all that is left leaves where it stands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -174,36 +174,33 @@ class PolicyStage(SkipStage):
 class HaltingStage(SkipStage):
     """Adds the score of its map to the group's. What blocks add is weighted by what remained to 1 before them.
 
-    A block is entered only after the one before it, so it reads the map that this one left: `m1` .. `m6`.
+    A block is entered only after the one before it, so it reads the map that this one left, `m1` .. `m6`, and its sum.
     """
 
     def __init__(self, backbone: Backbone, place: Place, halting: Halting) -> None:
         super().__init__(backbone, place)
         self.halting = halting
+        self.next = [after.name for after in (*place.following[:1], *place.turn)]
         self.signals = (f"halted_{place.name}",) if place.following else ()
-        self.map = ""
+        self.declare()
         if place.block:
             before = Place(place.group, place.block - 1)
             self.map = f"m{before.number}" if before.block else f"x{place.group + 1}"
-            own = {*place.reads, self.map} if self.answers else {self.map}
-            self.extra_inputs = tuple(sorted(own - set(place.reads))) + (f"halted_{before.name}",)
-        self.declare()
-        inputs = (self.map, *self.extra_inputs[-1:]) if place.block and not self.answers else self.ports.inputs
-        outputs = self.ports.outputs
-        if place.block and place.following:
-            outputs = (f"m{place.number}", *outputs)
-        self.ports = StagePorts(inputs, outputs)
+            self.sum = f"halted_{before.name}"
+            # The weighted mean of the maps so far is only for the head.
+            mean = [name for name in place.reads if name != self.map] if self.answers else []
+            left = [f"m{place.number}"] if place.following else []
+            self.ports = StagePorts((self.map, *mean, self.sum), (*left, *self.ports.outputs))
 
     def step(self, state: State) -> dict[str, Tensor]:
         """See `SkipStage.step`."""
-        if not self.place.block:
-            return super().step(state)
         group, block = self.place.group, self.place.block
-        halted = state[self.extra_inputs[-1]]
-        x, added = state[self.map], self.backbone.blocks(group)[block - 1](state[self.map])
-        weighted = (1 - halted)[:, :, None, None] * added
-        made = {f"a{self.place.number}": weighted, f"m{self.place.number}": x + added}
-        made |= self.decide(x + added, state)
+        if not block:
+            return super().step(state)
+        x, number = state[self.map], self.place.number
+        added = self.backbone.blocks(group)[block - 1](x)
+        weighted = (1 - state[self.sum])[:, :, None, None] * added
+        made = {f"a{number}": weighted, f"m{number}": x + added} | self.decide(x + added, state)
         if self.answers:
             made["logits"] = self.backbone.head(whole(state, self.place.reads) + weighted)
         return made
@@ -212,7 +209,7 @@ class HaltingStage(SkipStage):
         """`halted_*` [b, 1]: what the group's scores add up to."""
         if not self.signals:
             return {}
-        so_far = state[self.extra_inputs[-1]] if self.place.block else torch.zeros_like(x[:, :1, 0, 0])
+        so_far = state[self.sum] if self.place.block else torch.zeros_like(x[:, :1, 0, 0])
         score = self.halting.of(self.place.group)[self.place.block]
         return {name: accumulated(so_far, score(x)) for name in self.signals}
 
@@ -233,7 +230,4 @@ def skip_stages(net: SkipNet, way: str) -> list[SkipStage]:
                 made.append(HaltingStage(fused.backbone, place, decider))
             case _:
                 raise ValueError(f"no stages for {way!r}")
-    for stage in made:
-        if way == "halting":
-            stage.next = [after.name for after in (*stage.place.following[:1], *stage.place.turn)]
     return [stage.eval() for stage in made]

@@ -99,7 +99,7 @@ class Gates(Way):
 
     def of(self, group: int) -> list[Decider]:
         """The gates of a group's blocks."""
-        return [gate for gate in self.gates[group] if isinstance(gate, Decider)]  # type: ignore[union-attr]
+        return [gate for gate in self.gates[group] if isinstance(gate, Decider)]  # type: ignore[attr-defined]
 
     def through(self, backbone: Backbone, terms: Terms) -> Callable[[int, Tensor], Tensor]:
         """See `Way`."""
@@ -164,7 +164,7 @@ class Halting(Way):
 
     def of(self, group: int) -> list[Decider]:
         """The scores of a group's maps but the last."""
-        return [score for score in self.scores[group] if isinstance(score, Decider)]  # type: ignore[union-attr]
+        return [score for score in self.scores[group] if isinstance(score, Decider)]  # type: ignore[attr-defined]
 
     def through(self, backbone: Backbone, terms: Terms) -> Callable[[int, Tensor], Tensor]:
         """See `Way`."""

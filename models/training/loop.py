@@ -169,7 +169,7 @@ def optimizers(net: Network, plan: Plan) -> list[torch.optim.Optimizer]:
     kernels = [p for p in trained if p.ndim == 4]
     others = [p for p in trained if p.ndim != 4]
     tuned = [p for p in net.settled() if p.requires_grad]
-    groups = [{"params": others}, {"params": tuned, "lr": plan.adam_lr * net.settled_rate}]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": tuned, "lr": plan.adam_lr * net.settled_rate}]
     made: list[torch.optim.Optimizer] = [
         torch.optim.Adam([group for group in groups if group["params"]], lr=plan.adam_lr, betas=(0.9, 0.95), fused=True)
     ]

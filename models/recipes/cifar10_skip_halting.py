@@ -1,0 +1,40 @@
+"""Make the package cifar10-skip-halting again from nothing but cifar10-early-exit.
+
+    python -m models.recipes.cifar10_skip_halting [--phase PHASE] [--work DIR] [--package DIR]
+
+Phases: train, export, calibrate, time, card; without one, all of them run in this order. OFFRAMP_DATA names the folder
+of the data.
+"""
+
+from pathlib import Path
+
+from models import package
+from models.recipes.skipping import Recipe
+
+RECIPE = Recipe(
+    module="models.recipes.cifar10_skip_halting",
+    title=package.Title(
+        name="cifar10-skip-halting",
+        version="1.0.0",
+        modality="image",
+        task="classification",
+        family="skip-halting",
+        router="skip-halting",
+        description="Ten classes of small photos (CIFAR-10) "
+        "by a residual network whose groups of blocks halt by accumulated scores.",
+    ),
+    way="halting",
+    words="""Seven residual blocks in four groups run one after the other until the halting scores of the group's
+maps add up (ACT, Graves 2016; by group as in SACT, Figurnov et al., CVPR 2017). A group's output is
+the mean of its maps weighted by their scores, the last one with what is left to 1. The walk goes on
+while what is left reaches the threshold of its price.""",
+)
+
+
+def recalibrate(folder: Path) -> None:
+    """Refit the tables and the record of a package to the graphs that stand in `folder`."""
+    RECIPE.recalibrate(folder)
+
+
+if __name__ == "__main__":
+    RECIPE.main()

