@@ -9,31 +9,37 @@ from models.nets.value_head import ValueHead
 
 
 class FirstGraph(GraphStage):
-    """`image` to `fine`, `coarse`, the `votes` that stand, the `value` of each option if there is a head, `logits`."""
+    """`image` to `fine`, `coarse`, the `logits`, those once more under each name of `votes`; `value`s if there is a head.
 
-    def __init__(self, trunk: FirstStage, name: str, values: ValueHead | None = None) -> None:
+    A graph's answer is no state, and a stage can't write a tensor that it reads: hence the copies, which cost nothing.
+    """
+
+    def __init__(
+        self, trunk: FirstStage, name: str, values: ValueHead | None = None, *, votes: tuple[str, ...] = ("votes",)
+    ) -> None:
         super().__init__()
-        self.trunk, self.name, self.values = trunk, name, values
+        self.trunk, self.name, self.values, self.votes = trunk, name, values, votes
         told = () if values is None else ("value",)
-        self.ports = StagePorts(("image",), ("fine", "coarse", "votes", *told, "logits"))
+        self.ports = StagePorts(("image",), ("fine", "coarse", *votes, *told, "logits"))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 [rows, 32, 32, 3] to tensors in the order of the ports."""
         assert self.trunk.head is not None
         made = self.trunk.features({"image": image})
         logits = self.trunk.head(made["coarse"])
         told = () if self.values is None else (self.values(made["coarse"], logits),)
-        # A copy: a graph's answer is no state, and later stages want the votes as one.
-        return made["fine"], made["coarse"], logits.clone(), *told, logits
+        return made["fine"], made["coarse"], *(logits.clone() for _ in self.votes), *told, logits
 
 
 class BodyGraph(GraphStage):
-    """`fine`, `coarse`, `votes` to `logits`; and to the new `votes`, if another stage may follow."""
+    """`fine`, `coarse` and the votes named `reads` to `logits`; and once more as the state `writes`, if it is named."""
 
-    def __init__(self, stage: BodyStage, *, last: bool) -> None:
+    def __init__(self, stage: BodyStage, *, reads: str = "votes", writes: str | None = None) -> None:
         super().__init__()
-        self.stage, self.name, self.last = stage, stage.name, last
-        self.ports = StagePorts(BodyStage.inputs, ("logits",) if last else ("votes", "logits"))
+        self.stage, self.name, self.writes = stage, stage.name, writes
+        self.ports = StagePorts(("fine", "coarse", reads), ("logits",) if writes is None else (writes, "logits"))
 
     def forward(self, fine: Tensor, coarse: Tensor, votes: Tensor) -> tuple[Tensor, ...]:
+        """Tensors in the order of the ports."""
         logits = self.stage.answer({"fine": fine, "coarse": coarse, "votes": votes})
-        return (logits,) if self.last else (logits.clone(), logits)
+        return (logits,) if self.writes is None else (logits.clone(), logits)

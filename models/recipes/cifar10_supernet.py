@@ -89,8 +89,9 @@ class SupernetRecipe(Recipe):
         """See `Recipe.graphs`."""
         net.general.share.data.fill_(VOTES)
         net = folded(net)  # type: ignore[assignment]
-        bodies: list[GraphStage] = [BodyGraph(stage, last=False) for stage in net.bodies]
-        return [stage.eval() for stage in (FirstGraph(net.trunk, TRUNK), *bodies, BodyGraph(net.general, last=True))]
+        first = FirstGraph(net.trunk, TRUNK, votes=("first", "votes"))
+        bodies: list[GraphStage] = [BodyGraph(stage, reads="first", writes="votes") for stage in net.bodies]
+        return [stage.eval() for stage in (first, *bodies, BodyGraph(net.general))]
 
     def answers(self, net: Supernet, image: torch.Tensor) -> Answers:
         """See `Recipe.answers`."""

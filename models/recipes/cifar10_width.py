@@ -82,7 +82,7 @@ class WidthRecipe(Recipe):
         """See `Recipe.graphs`."""
         widths = [folded(stage) for stage in net.cut()]
         head = self.head(net, seen)
-        bodies: list[GraphStage] = [BodyGraph(stage, last=True) for stage in widths]  # type: ignore[arg-type]
+        bodies: list[GraphStage] = [BodyGraph(stage) for stage in widths]  # type: ignore[arg-type]
         return [stage.eval() for stage in (FirstGraph(net.trunk, FIRST, head), *bodies)]
 
     def answers(self, net: SlimmableNet, image: torch.Tensor) -> Answers:

@@ -122,7 +122,7 @@ def test_graphs_give_what_their_ports_name(widths: SlimmableNet, images: NDArray
     made = dict(zip(first.ports.outputs, first(torch.from_numpy(images)), strict=True))
     assert list(made) == ["fine", "coarse", "votes", "value", "logits"]
     assert made["value"].shape == (4, 5)
-    (logits,) = BodyGraph(widths.cut()[0], last=True)(made["fine"], made["coarse"], made["votes"])
+    (logits,) = BodyGraph(widths.cut()[0])(made["fine"], made["coarse"], made["votes"])
     assert logits.shape == (4, 10)
 
 
