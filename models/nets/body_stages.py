@@ -9,7 +9,7 @@ from models.nets.value_head import ValueHead
 
 
 class FirstGraph(GraphStage):
-    """`image` to `fine`, `coarse`, the `logits`, those once more under each name of `votes`; `value`s if there is a head.
+    """`image` to `fine`, `coarse`, the `logits`, once more by each name of `votes`; `value` if it has a head.
 
     A graph's answer is no state, and a stage can't write a tensor that it reads: hence the copies, which cost nothing.
     """

@@ -53,7 +53,7 @@ BRANCHES = {"animals": (2, 3, 4, 5, 6, 7), "vehicles": (0, 1, 8, 9)}
 """Classes that each branch learns, by their place among the labels."""
 MIDDLE = 48
 """Channels of a branch; the general one has 128."""
-VOTES = 0.3
+VOTES = 0.2
 """Share of the votes that stand in the general branch's answer."""
 GATE_MARGIN = 0.5
 """Below it the gate is unsure, and the walk goes to the general branch."""
