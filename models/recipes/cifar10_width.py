@@ -126,9 +126,10 @@ class WidthRecipe(Recipe):
         platt = [fit_platt(values[:, way], walks.predictions[way] == data.labels) for way in range(len(ways))]
         scale, shift = (np.array(each, np.float32) for each in zip(*platt, strict=True))
         gmacs = (walks.macs[:, 0] - walks.macs[0, 0]) / 1e9
+        # Prices below 0 as well: between the full walk and price 0 lie those that agree with the widest the most.
         turning = turning_prices(1 / (1 + np.exp(-(values * scale + shift))), gmacs)
         temperature = np.array([fit_temperature(each, data.labels) for each in logits], np.float32)
-        return {"temperature": temperature, "value_scale": scale, "value_shift": shift}, menu(turning)
+        return {"temperature": temperature, "value_scale": scale, "value_shift": shift}, menu(turning, least=-np.inf)
 
 
 RECIPE = WidthRecipe(
