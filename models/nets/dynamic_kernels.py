@@ -71,7 +71,7 @@ class MixedPointwise(NormedKernels):
     def mixed_outputs(self, x: Tensor, shares: Tensor) -> Tensor:
         """The same, as a mixture of what every expert makes: more multiplications, but one convolution to train."""
         made = F.conv2d(x, torch.cat(list(self.experts))).unflatten(1, (len(self.experts), self.outputs))
-        return (made * shares[:, :, None, None, None]).sum(1)
+        return (made * shares[:, :, None, None, None]).sum(1)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def fold_norm(self) -> None:

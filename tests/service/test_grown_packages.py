@@ -1,4 +1,4 @@
-"""The shipped packages that choose widths, branches and kernels, over HTTP: pictures part ways, and budgets move them."""
+"""The packages that choose widths, branches and kernels, over HTTP: pictures part ways, and budgets move them."""
 
 from __future__ import annotations
 
