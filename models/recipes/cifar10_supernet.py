@@ -7,7 +7,7 @@ epoch. OFFRAMP_DATA names the folder of the data.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,13 @@ GATE_MARGIN = 0.5
 """Below it the gate is unsure, and the walk goes to the general branch."""
 BINS = 20
 """Bins of the margin; making the gain maps monotone joins those that the data can't tell apart."""
+FORCED = {
+    "trunk": "always the trunk alone",
+    "branch": "always its branch",
+    "general": "always general",
+    "both": "always its branch, general",
+}
+"""Ways for every image, as the card names them; which branch is each image's own is up to the gate."""
 TRUNK, GENERAL = "trunk", "general"
 
 
@@ -112,8 +119,10 @@ class SupernetRecipe(Recipe):
     def fixed_ways(self, found: Package, devtest: ImageSet, stage_ms: Mapping[str, float]) -> list[StaticNet]:
         """The trunk alone, its branch, its branch and the general one, or the general one at once, for every image."""
         walks = Walks.of(Stages.of(found.manifest, found.path), devtest)
-        right = {way: walks.logits[way].argmax(axis=1) == devtest.labels for way in walks.logits}
-        return [way_found(found, walks.ran[way], right[way], stage_ms) for way in right]
+        right = {way: walks.logits[way].argmax(axis=1) == devtest.labels for way in FORCED}
+        return [
+            replace(way_found(found, walks.ran[way], right[way], stage_ms), name=name) for way, name in FORCED.items()
+        ]
 
 
 @dataclass(frozen=True)
