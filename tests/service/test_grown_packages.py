@@ -71,7 +71,7 @@ def test_a_limit_of_compute_holds(served: str, name: str, pictures: list[bytes])
 
 
 def test_explain_tells_what_the_router_went_by(served: str, name: str, pictures: list[bytes]) -> None:
-    shown = walks(served, name, pictures[:1])[0]["walk"][0]
+    shown = walks(served, name, pictures[:2])[0]["walk"][0]
     signal = SIGNALS[name]
     assert 0 <= shown["score"] <= 1
     if signal is not None:
