@@ -53,15 +53,21 @@ def fit_router(logits: NDArray[np.float32], labels: NDArray[np.integer], exit_ma
     return Router(temperature, fit_gain_maps(answers.scores, correctness, BINS), exit_macs)
 
 
-def calibration_arrays(router: Router, answers: ExitAnswers) -> dict[str, NDArray[Any]]:
-    """The arrays of calibration.npz (docs/packages.md) from the answers on the calibration split."""
-    prices = price_path(router.maps, router.exit_macs)
-    walks = by_price(answers, router.maps, router.exit_macs, prices)
+def router_arrays(router: Router) -> dict[str, NDArray[Any]]:
+    """The router's tables, as calibration.npz holds them."""
     return {
         "temperature": router.temperature,
         "gain_edges": router.maps.edges,
         "gain": router.maps.gain,
         "exit_macs": router.exit_macs,
+    }
+
+
+def calibration_arrays(router: Router, answers: ExitAnswers) -> dict[str, NDArray[Any]]:
+    """The arrays of calibration.npz (docs/packages.md) from the answers on the calibration split."""
+    prices = price_path(router.maps, router.exit_macs)
+    walks = by_price(answers, router.maps, router.exit_macs, prices)
+    return router_arrays(router) | {
         "prices": prices,
         "labels": answers.labels,
         "predictions": walks.predictions,

@@ -76,10 +76,18 @@ def price_path(maps: GainMaps, exit_macs: NDArray[np.int64]) -> NDArray[np.float
 
     Prices between two such values make the same walks, so nothing else needs a place on the menu.
     """
-    turning = np.unique(worth(maps.gain, exit_macs))
-    turning = turning[turning > 0]
-    kept = np.unique(np.linspace(0, len(turning) - 1, min(len(turning), MENU - 3)).round().astype(int))
-    return np.concatenate([[FULL, 0.0], turning[kept], [CHEAPEST]])
+    return menu(worth(maps.gain, exit_macs))
+
+
+def menu(turning: NDArray[np.floating], least: float = 0.0) -> NDArray[np.float64]:
+    """Full, 0, at most MENU - 3 of the prices at which some walk changes, spread over them, then cheapest.
+
+    Only prices above `least` count: below 0 a walk takes compute that is not expected to buy anything.
+    """
+    distinct = np.unique(turning)
+    distinct = distinct[(distinct > least) & (distinct != 0)]
+    kept = np.unique(np.linspace(0, len(distinct) - 1, min(len(distinct), MENU - 3)).round().astype(int))
+    return np.concatenate([[FULL], np.sort(np.append(distinct[kept], 0.0)), [CHEAPEST]])
 
 
 def by_price(answers: ExitAnswers, maps: GainMaps, exit_macs: NDArray[np.int64], prices: NDArray[np.float64]) -> Walks:

@@ -6,11 +6,13 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.nets.layers import ConvNorm
+from models.nets.layers import ConvNorm, NormedKernels
 
 
 def folded(net: nn.Module) -> nn.Module:
     """A copy in evaluation mode in which every ConvNorm is one convolution with bias, and its pool.
+
+    Other layers with a norm put it into their kernels themselves.
 
     A max-pool may stand between: the factor of a norm without learned scale is positive, so it passes through a max.
     Raises ValueError for a norm with a negative scale.
@@ -22,4 +24,6 @@ def folded(net: nn.Module) -> nn.Module:
                 raise ValueError("a batch norm with a negative scale can't pass through a max-pool")
             unit.conv = fuse_conv_bn_eval(unit.conv, unit.norm)
             unit.norm = nn.Identity()
+        if isinstance(unit, NormedKernels):
+            unit.fold_norm()
     return fused

@@ -7,7 +7,7 @@ and a coarse one at 7 px. Both travel on, so that no work of an early head is lo
 Shapes below: b rows; maps are [b, channels, height, width].
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ class FirstStage(Stage):
 
     def __init__(self, name: str, widths: Widths, head: nn.Module | None) -> None:
         super().__init__(name, head)
+        self.fine_channels, self.coarse_channels = widths.fine, widths.coarse
         self.stem = Stem()
         self.fine = nn.Sequential(ConvUnit(self.stem.channels, widths.fine, pool=2), Residual(widths.fine))
         self.coarse = nn.Sequential(ConvUnit(widths.fine, widths.coarse, stride=2), Residual(widths.coarse))
@@ -72,14 +73,14 @@ class FirstStage(Stage):
 
 
 class FusingStage(Stage):
-    """`fine` and `coarse` to `x2` [b, middle, 7, 7]."""
+    """`fine` and `coarse` through `body`, which takes both, to `x2` [b, middle, 7, 7]."""
 
     inputs = ("fine", "coarse")
     outputs = ("x2",)
 
-    def __init__(self, name: str, widths: Widths, head: nn.Module | None) -> None:
+    def __init__(self, name: str, body: nn.Module, head: nn.Module | None) -> None:
         super().__init__(name, head)
-        self.body = Fuse(widths.fine, widths.coarse, widths.middle)
+        self.body = body
 
     def features(self, state: Mapping[str, Tensor]) -> State:
         return {"x2": self.body(state["fine"], state["coarse"])}
@@ -123,9 +124,7 @@ class MultiExitNet(Network):
     @property
     def stem(self) -> Stem:  # type: ignore[override]
         """The first layer, whose filters are set from data before training."""
-        first = self.chain()[0]
-        assert isinstance(first, FirstStage)
-        return first.stem
+        return next(layer for layer in self.modules() if isinstance(layer, Stem))
 
     @property
     def exits(self) -> int:
@@ -134,10 +133,15 @@ class MultiExitNet(Network):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """uint8 [b, 32, 32, 3] to the logits [b, classes] of every exit, in order."""
-        state: State = {"image": image}
+        return self.walk(self.chain(), {"image": image})
+
+    @staticmethod
+    def walk(stages: Sequence[Stage], state: State) -> list[Tensor]:
+        """The logits of every exit of some stages, from the state before them."""
+        exits = sum(stage.head is not None for stage in stages)
         answers: list[Tensor] = []
-        for stage in self.chain():
-            state, logits = stage(state, self.exits - len(answers))
+        for stage in stages:
+            state, logits = stage(state, exits - len(answers))
             if logits is not None:
                 answers.append(logits)
         return answers
@@ -163,7 +167,7 @@ def build(widths: Widths, *, classes: int, early_exits: bool) -> MultiExitNet:
     return MultiExitNet(
         [
             FirstStage("block1", w, head(w.coarse, None)),
-            FusingStage("block2", w, head(w.middle, w.middle)),
+            FusingStage("block2", Fuse(w.fine, w.coarse, w.middle), head(w.middle, w.middle)),
             ChainStage("block3", ("x2", "x3"), third, head(w.middle, w.middle)),
             ChainStage("block4", ("x3", "x4"), fourth, head(w.late, w.late // 2)),
             ChainStage("block5", ("x4", "x5"), fifth, Head(w.late, None, classes)),

@@ -20,8 +20,8 @@ from models.training.losses import ExitLoss, Loss
 from models.training.muon import Muon
 from models.training.precision import autocast
 
-Step = Callable[[Tensor, Tensor], Tensor]
-"""Images and labels to a loss that can be differentiated."""
+Step = Callable[[Any, Tensor], Tensor]
+"""Images (or what a frozen trunk made of them) and labels to a loss that can be differentiated."""
 
 Net = TypeVar("Net", bound=Network)
 
@@ -97,7 +97,7 @@ class Trainer(Generic[Net]):
             self._save()
         return self.averaged
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, images: Any, labels: Tensor) -> Tensor:
         with autocast():
             return self.plan.loss(self.net(images), labels)
 
@@ -119,7 +119,7 @@ class Trainer(Generic[Net]):
             losses.append(loss.item())
         return float(np.mean(losses))
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self) -> Iterator[tuple[Any, Tensor]]:
         rng = np.random.default_rng((self.plan.seed, self.epoch))
         order: NDArray[np.int64] = rng.permutation(len(self.labels))
         for rows in order[: self.steps_per_epoch * self.plan.batch].reshape(-1, self.plan.batch):
