@@ -14,7 +14,8 @@ from service.core import CHEAPEST, FULL, NEUTRAL, Deadline, Terms, Walker
 from service.errors import OfframpError
 from service.package.load import Package
 from service.routing.base import LEAVE, Routing
-from service.scheduler.conductor import Batch, Conductor, Ended
+from service.scheduler.batch import Batch, Ended
+from service.scheduler.conductor import Conductor
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
 

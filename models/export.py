@@ -1,6 +1,10 @@
 """Stages of a network as ONNX graphs, and proof that they compute what the network computes.
 
 Each graph takes and gives named tensors with a dynamic first axis "rows": the state, and the `logits` of its exit.
+
+    python -m models.export PACKAGE [--prune SHARE] [--low-rank SHARE] [--quantize int8] [--output DIR] [--name NAME]
+
+compresses a package's graphs and calibrates it again: models/compress.
 """
 
 import warnings
@@ -188,3 +192,10 @@ def _difference(one: Arrays, other: Arrays) -> float:
 def _larger(one: float, other: float) -> float:
     # Not max(): that would let a NaN pass.
     return float(np.maximum(one, other))
+
+
+if __name__ == "__main__":
+    # `python -m models.export` compresses what was exported; it reads this module, so it is only read when run.
+    from models.compress.commands import main
+
+    main()

@@ -23,8 +23,24 @@ def macs_per_row(model: ModelProto) -> int:
     Raises:
         UncountableGraph: an operator's shape is unknown even with one row.
     """
-    shapes = _shapes(_with_one_row(model))
-    return sum(_COUNTERS[node.op_type](node, shapes) for node in model.graph.node if node.op_type in _COUNTERS)
+    return sum(macs_by_node(model).values())
+
+
+def macs_by_node(model: ModelProto) -> dict[str, int]:
+    """The same of each node that multiplies, by the name of its output.
+
+    Raises:
+        UncountableGraph: as above.
+    """
+    shapes = shapes_of_one_row(model)
+    return {
+        node.output[0]: _COUNTERS[node.op_type](node, shapes) for node in model.graph.node if node.op_type in _COUNTERS
+    }
+
+
+def shapes_of_one_row(model: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors that can be inferred if the first axis of every input and output is 1."""
+    return _shapes(_with_one_row(model))
 
 
 def _with_one_row(model: ModelProto) -> ModelProto:

@@ -90,6 +90,21 @@ def write(
     return package
 
 
+def renew(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> Package:
+    """Another calibration file for the package in `folder`, whose manifest else stays as it is.
+
+    Raises:
+        PackageError: the server would refuse it.
+    """
+    np.savez_compressed(folder / CALIBRATION, allow_pickle=False, **arrays)
+    content = yaml.safe_load((folder / FILE).read_text())
+    content["calibration"] = {"file": CALIBRATION, "sha256": digest(folder / CALIBRATION)}
+    (folder / FILE).write_text(yaml.safe_dump(content, sort_keys=False, width=110))
+    package = load(folder)
+    build(package)
+    return package
+
+
 def draft(
     folder: Path,
     title: Title,

@@ -29,9 +29,16 @@ class Promises(Protocol):
 
 
 def admit(
-    budget: Budget, promises: Promises, package: Package, *, arrived_at: float, default_deadline_s: float
+    budget: Budget,
+    promises: Promises,
+    package: Package,
+    *,
+    arrived_at: float,
+    default_deadline_s: float,
+    reserve_s: float = 0.0,
 ) -> Terms:
-    """Terms of a walk: the interval of prices and the hard limits that the budget stands for.
+    """Terms of a walk: the interval of prices and the hard limits that the budget stands for. The walk has to end
+    `reserve_s` seconds before the answer is due, yet never has less than half of its time.
 
     Raises:
         ImpossibleBudget: a target that can't be certified, or a compute limit below the cheapest exit.
@@ -39,15 +46,17 @@ def admit(
     certificate = _certificate(budget, promises)
     patience = default_deadline_s if budget.latency_ms is None else budget.latency_ms / 1e3
     floor = certificate.price if certificate else _floor(budget, promises, package)
+    reserve = min(reserve_s, patience / 2)
     return Terms(
         floor=floor,
         ceiling=floor if certificate else CHEAPEST,
-        deadline=Deadline(arrived_at + patience),
+        deadline=Deadline(arrived_at + patience - reserve),
         max_macs=_max_macs(budget, package.graph),
         urgency_at=urgency(arrived_at, patience, budget.priority),
         priority=budget.priority,
         on_miss=budget.on_miss,
         certificate=certificate.id if certificate else None,
+        reserve_s=reserve,
     )
 
 

@@ -44,7 +44,7 @@ class Answer:
             ledger=walker.ledger,
             price=outcome.price,
             certificate=walker.terms.certificate,
-            kept=_kept(budget, walker.terms.deadline, outcome.reason, now),
+            kept=_kept(budget, walker.terms.due, outcome.reason, now),
             seconds=now - walker.arrived_at,
             trace=walker.trace,
         )

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import signal
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import certificates, openapi, ops, predict, problems
 from service.api.methods import Methods
+from service.api.request_id import RequestId
 from service.api.v2 import routes as v2
 from service.engine import Engine
 from service.errors import OfframpError, SettingsError
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
     from service.api.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -102,29 +97,3 @@ async def _start_rpc(engine: Engine) -> RpcServer | None:
     server = RpcServer(engine)
     await server.start(settings.host, settings.grpc_port)
     return server
-
-
-class RequestId:
-    """Gives every response an `X-Request-Id`: the client's own where it is sane, else a new one.
-
-    Plain ASGI: the framework's middleware base class would hide a client's leaving from the handlers.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, adding the header to the response's start."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        chosen = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = chosen
-
-        async def tagged(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = chosen
-            await send(message)
-
-        await self._app(scope, receive, tagged)

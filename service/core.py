@@ -129,6 +129,13 @@ class Terms:
     priority: int = 3
     on_miss: OnMiss = OnMiss.BEST_EFFORT
     certificate: str | None = None
+    reserve_s: float = 0.0
+    """How much sooner than it is due the walk's own deadline is: seconds for the answer's way out."""
+
+    @property
+    def due(self) -> Deadline:
+        """When the answer has to be out."""
+        return Deadline(self.deadline.at + self.reserve_s)
 
     def price(self, market: Price) -> Price:
         """The price that this walker pays at the market's price: its floor while compute is free."""

@@ -16,17 +16,22 @@ from typing import Any
 
 from service.admission import admit
 from service.answer import Answer
-from service.core import Budget, OnMiss, Outcome, Terms, Walker, Watcher
-from service.errors import Cancelled, DeadlinePassed, NotReady, OfframpError, Overloaded, PackageError, UnknownModel
+from service.core import Budget, OnMiss, Outcome, Walker, Watcher
+from service.errors import Cancelled, DeadlinePassed, NotReady, Overloaded, PackageError, UnknownModel
 from service.executor import Executor
 from service.media.source import Source
 from service.model import Model, find, prepare
 from service.runtime.onnx import OnnxRunner, check_install
-from service.scheduler.conductor import Batch, Conductor, Ended
+from service.scheduler.batch import Batch, Ended
+from service.scheduler.conductor import Conductor
 from service.settings import Settings
 from service.telemetry import Metrics
+from service.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
+
+_LIGHT_PIXELS = 16_384
+"""A picture of no more pixels is decoded on the event loop: in less than the 0.1 ms that a thread hop costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Sample:
     arrived_at: float
     explain: bool = False
     watcher: Watcher | None = None
+    light: bool = False
+    """So few bytes that opening them takes less than handing them to a thread would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Engine:
     metrics: Metrics = field(default_factory=Metrics.new)
     models: dict[str, Model] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    turnstile: Turnstile = field(default_factory=Turnstile)
     withdrawn: set[str] = field(default_factory=set)
     """Models that take no new work until they are put back; what they have is finished."""
     ready: bool = False
@@ -84,8 +92,15 @@ class Engine:
         routers = {name: model.router for name, model in self.models.items()}
         self._executor = Executor(conductor, routers, self._runners, on_batch=self._count_batch, on_ended=self._deliver)
         self._decoders = ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="decode")
+        for name, course in courses.items():
+            self.turnstile.expect(name, sum(times.seconds(1) for times in course.times))
         self._executor.start()
         self.ready = True
+
+    @property
+    def dead_lanes(self) -> list[str]:
+        """Lanes that ended by an error: what a liveness probe should restart the process for."""
+        return self._executor.dead if self.ready else []
 
     def stop(self) -> None:
         """Finish the accepted work and end the threads. Blocks up to `settings.drain_s`."""
@@ -140,14 +155,30 @@ class Engine:
                 return self.model(name)
         raise NotReady("the server is starting") if not self.ready else UnknownModel(f"no model reads {modality}")
 
+    def crowded(self, name: str, urgency_at: float, arrived_at: float, patience_s: float) -> Overloaded | None:
+        """Why an input can't come in, counted as refused: too many more urgent ones are inside. None: it can."""
+        late = self.turnstile.lateness(urgency_at, arrived_at, patience_s, time.monotonic())
+        if late <= 0:
+            return None
+        self.models[name].telemetry.refused(Overloaded.slug)
+        return _crowded(late)
+
     async def predict(self, model: Model, samples: Sequence[Sample]) -> list[Answer]:
-        """Answers in the order of the samples. All budgets are checked before any input is decoded.
+        """Answers in the order of the samples. All are let in, or none, before any is decoded.
 
         Raises:
             OfframpError: the first error of any sample; the others' walks are then cancelled.
         """
-        walks = [self._walk(model, sample, self._admit(model, sample)) for sample in samples]
-        walked = [await walks[0]] if len(walks) == 1 else await self._together(walks)
+        walkers = self._let_in(model, samples)
+        try:
+            walks = [self._walk(model, *one) for one in zip(samples, walkers, strict=True)]
+            walked = [await walks[0]] if len(walks) == 1 else await self._together(walks)
+        except BaseException:
+            for walker in walkers:
+                # A walk that was cancelled before its first step could do nothing about its place.
+                self._turn_back(model, walker, Cancelled("its request ended before it began"))
+            raise
+        self.turnstile.answered(model.name, walkers[0].arrived_at, time.monotonic())
         for one in walked:
             model.telemetry.answered(one.walker, one.outcome, seconds=one.answer.seconds, budgets=one.answer.kept)
         return [one.answer for one in walked]
@@ -164,61 +195,92 @@ class Engine:
                 task.cancel()
             raise
 
-    def _admit(self, model: Model, sample: Sample) -> Terms:
-        try:
-            return admit(
-                sample.budget,
-                model.auditor,
-                model.package,
-                arrived_at=sample.arrived_at,
-                default_deadline_s=self.settings.default_deadline_ms / 1e3,
-            )
-        except OfframpError as error:
-            model.telemetry.refused(error.slug)
-            raise
+    def _let_in(self, model: Model, samples: Sequence[Sample]) -> list[Walker]:
+        """A slot for each walker's state and a place in the queue's time: for all of a request, or for none.
 
-    async def _walk(self, model: Model, sample: Sample, terms: Terms) -> Walked:
+        Raises:
+            OfframpError: why not; every input is counted as refused for it.
+        """
+        walkers: list[Walker] = []
+        try:
+            for sample in samples:
+                walkers.append(self._walker(model, sample))
+            self._check_crowd(walkers)
+            for walker in walkers:
+                walker.slot = self._slot(model)
+            self._executor.admit(walkers)
+        except Exception as error:
+            for walker in walkers:
+                if walker.slot >= 0:
+                    model.pool.give_back(walker.slot)
+            for _ in samples:
+                model.telemetry.dropped(error)
+            raise
+        for walker in walkers:
+            walker.audit = model.auditor.draw()
+        return walkers
+
+    def _walker(self, model: Model, sample: Sample) -> Walker:
+        terms = admit(
+            sample.budget,
+            model.auditor,
+            model.package,
+            arrived_at=sample.arrived_at,
+            default_deadline_s=self.settings.default_deadline_ms / 1e3,
+            reserve_s=self.turnstile.reserve_s,
+        )
         walker = Walker(model.name, terms, sample.arrived_at, {}, _nobody, trace=[] if sample.explain else None)
         walker.watcher = sample.watcher
-        self._let_in(model, walker)
-        walker.audit = model.auditor.draw()
+        return walker
+
+    def _check_crowd(self, walkers: Sequence[Walker]) -> None:
+        """As at the door, for those whose budget was in the body; the others were asked already."""
+        terms, came = walkers[0].terms, walkers[0].arrived_at
+        late = self.turnstile.lateness(terms.urgency_at, came, terms.due.at - came, time.monotonic())
+        if late > 0:
+            raise _crowded(late)
+
+    def _slot(self, model: Model) -> int:
+        slot = model.pool.take()
+        if slot is None:
+            raise Overloaded(f"{self.settings.max_in_flight} walkers are in flight", retry_after=1.0)
+        return slot
+
+    async def _walk(self, model: Model, sample: Sample, walker: Walker) -> Walked:
         try:
             await self._decode(model, sample, walker)
         except BaseException as error:
-            self._executor.withdraw(walker)
-            model.pool.give_back(walker.slot)
-            if walker.audit:
-                model.auditor.close(walker.audit)
-            model.telemetry.dropped(error)
+            self._turn_back(model, walker, error)
             raise
         outcome = await self._finish(walker)
         return Walked(walker, outcome, self._conclude(model, sample, walker, outcome))
 
-    def _let_in(self, model: Model, walker: Walker) -> None:
-        """A slot for the walker's state and a place in the queue's time, both before anything is decoded."""
-        slot = model.pool.take()
-        try:
-            if slot is None:
-                raise Overloaded(f"{self.settings.max_in_flight} walkers are in flight", retry_after=1.0)
-            walker.slot = slot
-            self._executor.admit(walker)
-        except Exception as error:
-            if slot is not None:
-                model.pool.give_back(slot)
-            model.telemetry.dropped(error)
-            raise
+    def _turn_back(self, model: Model, walker: Walker, error: BaseException) -> None:
+        """A walker that was let in, but never came to the lanes, gives up its place. Once; else it does nothing."""
+        if walker.done or walker.ticket >= 0:
+            return
+        self._executor.withdraw(walker)
+        model.pool.give_back(walker.slot)
+        if walker.audit:
+            model.auditor.close(walker.audit)
+        model.telemetry.dropped(error)
 
     async def _decode(self, model: Model, sample: Sample, walker: Walker) -> None:
-        """Open the input and make the glimpses that the first stage asks for, off the event loop."""
+        """Open the input and make the glimpses that the first stage asks for, off the event loop unless that would cost
+        more than the decoding.
+        """
         start = time.monotonic()
         wanted = model.package.manifest.stages[0].glimpses
 
-        def look() -> None:
-            source = sample.open()
+        def look(source: Source) -> None:
             for name, glimpse in wanted.items():
                 walker.glimpses[name] = source.glimpse(glimpse.height, glimpse.width)
 
-        await asyncio.get_running_loop().run_in_executor(self._decoders, look)
+        source = sample.open() if sample.light else None
+        if source is not None and source.area <= _LIGHT_PIXELS:
+            look(source)
+        else:
+            await asyncio.get_running_loop().run_in_executor(self._decoders, lambda: look(source or sample.open()))
         walker.ledger.glimpses += len(wanted)
         walker.ledger.decode_s += time.monotonic() - start
 
@@ -254,7 +316,9 @@ class Engine:
     def _conclude(self, model: Model, sample: Sample, walker: Walker, outcome: Outcome) -> Answer:
         if outcome.error is not None:
             raise outcome.error
-        answer = Answer.of(model.package, sample.budget, walker, outcome, time.monotonic())
+        now = time.monotonic()
+        self.turnstile.told(now - outcome.finished_at)
+        answer = Answer.of(model.package, sample.budget, walker, outcome, now)
         if sample.budget.on_miss is OnMiss.FAIL and not answer.kept.get("latency_ms", True):
             late = DeadlinePassed("the answer was ready only after the deadline")
             model.telemetry.dropped(late, walker.ledger.macs)
@@ -289,6 +353,10 @@ class Engine:
             return
         self.models[model.name] = model
         log.info("loaded %s %s: %s", model.name, model.package.manifest.version, _stage_table(model))
+
+
+def _crowded(late_s: float) -> Overloaded:
+    return Overloaded("more urgent requests are inside than can be answered in time", retry_after=late_s)
 
 
 def _stage_table(model: Model) -> str:

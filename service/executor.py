@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 
-from service.core import Walker
+from service.core import Reached, Walker, Watcher
 from service.errors import NotReady, OfframpError, StageFailed
 from service.routing.base import LEAVE, Router, routed
 from service.runtime.base import Runner
-from service.scheduler.conductor import Batch, Conductor, Ended
+from service.scheduler.batch import Batch, Ended
+from service.scheduler.conductor import Conductor
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 """A lane looks up at least this often, so that a stop is never missed for long."""
+_NO_LANE = NotReady("no lane is left to run stages; the server has to be restarted")
 
 
 class Executor:
@@ -45,6 +48,7 @@ class Executor:
         self._earlier = threading.Condition(lock)
         self._awaited = 0.0
         self._stopping = False
+        self._lanes, self._dead = len(runners), list[str]()
         self._threads = [
             threading.Thread(target=self._lane, args=(runner,), name=f"lane-{number}", daemon=True)
             for number, runner in enumerate(runners)
@@ -56,88 +60,127 @@ class Executor:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def dead(self) -> list[str]:
+        """Names of lanes that ended by an error of the scheduler itself, which only a restart mends."""
+        return list(self._dead)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a lane is left that runs what waits."""
+        return len(self._dead) < self._lanes
+
     def stop(self, patience_s: float) -> None:
         """Finish what waits, but not shadows, then end the lanes. Who still waits after `patience_s` is told so."""
-        with self._changed:
+        with self._acting() as conductor:
             self._stopping = True
-            self._conductor.dismiss(time.monotonic())
-            ended = self._conductor.take_ended()
+            conductor.dismiss(time.monotonic())
             self._changed.notify_all()
             self._earlier.notify_all()
-        self._tell(ended)
         deadline = time.monotonic() + patience_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        with self._changed:
-            self._conductor.abandon(NotReady("the server stopped before the walk ended"), time.monotonic())
-            ended = self._conductor.take_ended()
-        self._tell(ended)
+        with self._acting() as conductor:
+            conductor.abandon(NotReady("the server stopped before the walk ended"), time.monotonic())
 
-    def admit(self, walker: Walker) -> None:
-        """Let a walker in, or raise why not: see `Conductor.admit`."""
-        with self._changed:
-            self._conductor.admit(walker, time.monotonic())
+    def admit(self, walkers: Sequence[Walker]) -> None:
+        """Let all of a request's walkers in, or none and raise why not: see `Conductor.admit`."""
+        with self._acting() as conductor:
+            now = time.monotonic()
+            for place, walker in enumerate(walkers):
+                try:
+                    conductor.admit(walker, now)
+                except Exception:
+                    for admitted in walkers[:place]:
+                        conductor.withdraw(admitted)
+                    raise
 
     def withdraw(self, walker: Walker) -> None:
         """An admitted walker will not be submitted."""
-        with self._changed:
-            self._conductor.withdraw(walker)
+        with self._acting() as conductor:
+            conductor.withdraw(walker)
 
     def submit(self, walker: Walker) -> None:
         """Hand an admitted walker to the conductor and wake a lane."""
-        with self._changed:
-            self._conductor.submit(walker, time.monotonic())
+        with self._acting() as conductor:
+            conductor.submit(walker, time.monotonic())
+            if not self.alive:
+                conductor.abandon(_NO_LANE, time.monotonic())
             self._changed.notify()
             self._set_clock()
 
     def cancel(self, walker: Walker) -> None:
         """Its client has gone: it ends now if it waits, or with the stage that it is in."""
-        with self._changed:
-            self._conductor.cancel(walker, time.monotonic())
-            ended = self._conductor.take_ended()
-        self._tell(ended)
+        with self._acting() as conductor:
+            conductor.cancel(walker, time.monotonic())
 
-    def _lane(self, runner: Runner) -> None:
-        while (batch := self._next()) is not None:
-            settle = self._run(runner, batch)
+    @contextmanager
+    def _acting(self) -> Iterator[Conductor]:
+        """Act on the conductor alone; then, outside the lock, whoever passed an exit or ended is told."""
+        reached: Sequence[tuple[Watcher, Reached]] = ()
+        ended: Sequence[Ended] = ()
+        try:
             with self._changed:
-                now = time.monotonic()
-                settle(now)
-                reached, ended = self._conductor.take_reached(), self._conductor.take_ended()
-                self._set_clock()
-                # This lane takes one batch itself; another may be there for a lane that sleeps.
-                if len(self._conductor.queues) > 1:
-                    self._changed.notify()
+                try:
+                    yield self._conductor
+                finally:
+                    reached, ended = self._conductor.take_reached(), self._conductor.take_ended()
+        finally:
             for watcher, passed in reached:
                 watcher(passed)
-            self._on_batch(batch, now - batch.started_at)
             self._tell(ended)
+
+    def _lane(self, runner: Runner) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                self._turn(runner, batch)
+        except Exception:
+            log.critical("a lane is dead: batches can't be chosen", exc_info=True)
+            self._die()
+
+    def _turn(self, runner: Runner, batch: Batch) -> None:
+        """Run a batch and settle it. An error of settling ends those that it left in the air, not the lane."""
+        settle = self._run(runner, batch)
+        with self._acting() as conductor:
+            now = time.monotonic()
+            try:
+                settle(now)
+            except Exception as error:
+                log.exception("a batch of stage %d of %s could not be settled", batch.stage, batch.model)
+                conductor.rescue(batch, StageFailed(f"settling failed: {type(error).__name__}"), now)
+            self._set_clock()
+            # This lane takes one batch itself; another may be there for a lane that sleeps.
+            if len(conductor.queues) > 1:
+                self._changed.notify()
+        self._on_batch(batch, now - batch.started_at)
+
+    def _die(self) -> None:
+        """An error that would come again at every turn ends a lane, but not in silence; with the last one all end."""
+        with self._acting() as conductor:
+            self._dead.append(threading.current_thread().name)
+            if not self.alive:
+                conductor.abandon(_NO_LANE, time.monotonic())
 
     def _next(self) -> Batch | None:
         """Wait for the next batch; None when the lane shall end. Tells those that expire meanwhile."""
         while True:
-            with self._changed:
-                now = time.monotonic()
-                batch = self._conductor.choose(now)
-                ended = self._conductor.take_ended()
+            with self._acting() as conductor:
+                batch = conductor.choose(time.monotonic())
                 stopping = self._stopping
-                if batch is None and not ended and not stopping:
+                if batch is None and not conductor.has_ended and not stopping:
                     self._changed.wait(_IDLE_S)
-            self._tell(ended)
             if batch is not None or stopping:
                 return batch
 
     def _keep_time(self) -> None:
         """Let those go whose time is up, also while every lane is busy with a long stage."""
         while not self._stopping:
-            with self._changed:
+            with self._acting() as conductor:
                 now = time.monotonic()
-                self._conductor.expire(now)
-                ended = self._conductor.take_ended()
-                if not ended and not self._stopping:
-                    self._awaited = min(self._conductor.next_expiry(), now + _IDLE_S)
+                conductor.expire(now)
+                if not conductor.has_ended and not self._stopping:
+                    self._awaited = min(conductor.next_expiry(), now + _IDLE_S)
                     self._earlier.wait(max(0.0, self._awaited - now))
-            self._tell(ended)
 
     def _set_clock(self) -> None:
         """Wake the timekeeper if somebody's time is up sooner than it thinks."""

@@ -72,7 +72,13 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
         SettingsError: the device that the settings ask for isn't there.
     """
     package = load(path)
-    curve = Curve(package.record, package.graph.full_macs, package.digest, PROVIDERS[settings.device])
+    curve = Curve(
+        package.record,
+        package.graph.full_macs,
+        package.digest,
+        PROVIDERS[settings.device],
+        package.manifest.precision,
+    )
     # A quarter of a second that the first look at the model would otherwise spend on the event loop.
     _ = curve.points
     pool = StatePool(settings.max_in_flight, state_shapes(package), spare=settings.max_shadows)

@@ -215,7 +215,7 @@ class ModelTelemetry:
         self._last_answer_at = time.time()
         self._saved.inc(max(0, self._graph.full_macs - walker.ledger.macs))
         if "latency_ms" in budgets:
-            self._slack.observe(walker.terms.deadline.at - walker.arrived_at - seconds)
+            self._slack.observe(walker.terms.due.at - walker.arrived_at - seconds)
         for budget, met in budgets.items():
             self._metrics.budgets.labels(self._model, budget, str(met).lower()).inc()
 

@@ -10,7 +10,7 @@ import argparse
 import datetime
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 
 from models import baselines, calibrate, card, export, package
 from models.calibration.walks import ExitAnswers
@@ -173,21 +174,29 @@ def graphs(folder: Path) -> list[Path]:
 def calibrate_package(work: Path, folder: Path) -> None:
     """Fit the router on its split, record the calibration split, write the manifest; keep what devtest said."""
     stages = package.stage_entries(graphs(folder), GLIMPSES)
-    data, devtest = training_set(), cifar10.load("devtest")
-    logits = {
-        name: calibrate.exit_logits(graphs(folder), images)
-        for name, images in [
-            ("router", data.images[parts().router]),
-            ("calibration", data.images[parts().calibration]),
-            ("devtest", devtest.images),
-        ]
-    }
-    router = calibrate.fit_router(logits["router"], data.labels[parts().router], package.exit_macs(stages))
-    answers = ExitAnswers.of(logits["calibration"], router.temperature, data.labels[parts().calibration])
-    arrays = calibrate.calibration_arrays(router, answers)
-    arrays |= {"router_index": parts().router, "calibration_index": parts().calibration}
-    package.write(folder, TITLE, stages, data.classes, arrays, provenance(work))
-    np.savez(work / "logits.npz", allow_pickle=False, **logits)
+    arrays = calibration(folder, stages)
+    package.write(folder, TITLE, stages, training_set().classes, arrays, provenance(work))
+    devtest = calibrate.exit_logits(graphs(folder), cifar10.load("devtest").images)
+    np.savez(work / "logits.npz", allow_pickle=False, devtest=devtest)
+
+
+def recalibrate(folder: Path) -> None:
+    """Calibrate a package of this make again after its graphs were changed; the manifest else stays as it is."""
+    package.renew(folder, calibration(folder, package.stage_entries(graphs(folder), GLIMPSES)))
+
+
+def calibration(folder: Path, stages: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """The calibration file's arrays, by the graphs that stand in the folder."""
+    data = training_set()
+    logits = {name: calibrate.exit_logits(graphs(folder), data.images[rows]) for name, rows in measured().items()}
+    router = calibrate.fit_router(logits["router_index"], data.labels[parts().router], package.exit_macs(stages))
+    answers = ExitAnswers.of(logits["calibration_index"], router.temperature, data.labels[parts().calibration])
+    return calibrate.calibration_arrays(router, answers) | measured()
+
+
+def measured() -> dict[str, NDArray[np.int32]]:
+    """The rows that the router is fitted on and those that it is certified on, as the calibration file has them."""
+    return {"router_index": parts().router, "calibration_index": parts().calibration}
 
 
 def provenance(work: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from service.api import budgets
+from service.api.leaving import exchange
 from service.errors import Cancelled, Malformed, TooLarge
 from service.media.base import declared
 
@@ -48,7 +49,7 @@ class Body:
     budget: dict[str, Any] = field(default_factory=dict)
     explain: bool = False
     received_at: float = 0.0
-    """When the last byte had come, in seconds of the monotonic clock: deadlines count from here."""
+    """When the last byte had come to this machine, in seconds of the monotonic clock: deadlines count from here."""
 
 
 async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
@@ -75,6 +76,11 @@ async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
     return replace(body, received_at=received_at)
 
 
+def _received_at(request: Request) -> float:
+    known = exchange(request)
+    return time.monotonic() if known is None or known.received_at is None else known.received_at
+
+
 async def raw(request: Request, max_bytes: int) -> tuple[bytes, float]:
     """A body as it is, and when its last byte had come.
 
@@ -86,7 +92,7 @@ async def raw(request: Request, max_bytes: int) -> tuple[bytes, float]:
         data = await _bytes(request, max_bytes)
     except ClientDisconnect as error:
         raise Cancelled("the client closed the connection before the body's end") from error
-    return data, time.monotonic()
+    return data, _received_at(request)
 
 
 async def _bytes(request: Request, limit: int) -> bytes:

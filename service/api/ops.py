@@ -34,10 +34,13 @@ async def model(request: Request, model: str) -> JSONResponse:
     return JSONResponse(render.model(engine.model(model)))
 
 
-@router.get("/healthz", response_class=PlainTextResponse)
-async def healthz() -> str:
-    """The process lives; says nothing of the models."""
-    return "ok\n"
+@router.get("/healthz", response_class=PlainTextResponse, responses={503: {"description": "A lane has died."}})
+async def healthz(request: Request) -> Response:
+    """200 while the process lives and all its lanes do; says nothing of the models."""
+    dead = request.app.state.engine.dead_lanes
+    if not dead:
+        return PlainTextResponse("ok\n")
+    return PlainTextResponse(f"dead: {', '.join(dead)}\n", 503, headers={"Retry-After": retry_after()})
 
 
 @router.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "Loading or draining."}})

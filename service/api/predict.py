@@ -26,6 +26,8 @@ from service.settings import Settings
 
 router = APIRouter(tags=["predict"])
 Result = TypeVar("Result")
+_LIGHT_BYTES = 4096
+"""No more bytes than this are opened on the event loop; larger hostile ones could hold it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,11 @@ class Asked:
     def samples(self, model: Model, settings: Settings) -> list[Sample]:
         """As the engine takes them."""
         opened = (partial(_open, model, given, settings) for given in self.body.inputs)
-        return [Sample(open, self.budget, self.body.received_at, self.explain) for open in opened]
+        at, explain = self.body.received_at, self.explain
+        return [
+            Sample(open, self.budget, at, explain, light=len(given.data) <= _LIGHT_BYTES)
+            for open, given in zip(opened, self.body.inputs, strict=True)
+        ]
 
 
 @router.post("/v1/models/{model}/predict", summary="Predict with one model", **PREDICT)

@@ -58,18 +58,25 @@ def problem(
     return _response(request.url.path, {**(extra or {}), **body}, status)
 
 
-def document(request: Request, error: OfframpError) -> dict[str, Any]:
-    """The members of the problem that an error of ours stands for."""
+def document(path: str, error: OfframpError) -> dict[str, Any]:
+    """The members of the problem that an error of ours stands for, on a request to `path`."""
     names = {"title": error.title, "status": error.status, "detail": error.detail, "retryable": error.retryable}
-    return {**error.extra, "type": f"urn:offramp:error:{error.slug}", **names, "instance": request.url.path}
+    return {**error.extra, "type": f"urn:offramp:error:{error.slug}", **names, "instance": path}
 
 
 def of(request: Request, error: OfframpError) -> JSONResponse:
     """An error of ours as a response; a 503 says when to come back."""
-    response = _response(request.url.path, document(request, error), error.status)
+    response = _response(request.url.path, document(request.url.path, error), error.status)
     if error.status == _UNAVAILABLE:
         response.headers["Retry-After"] = retry_after(error.extra.get("retry_after", _RETRY_AFTER_S))
     return response
+
+
+async def response(request: Request, error: Exception) -> Response:
+    """Any error as a response, where no framework stands between."""
+    if isinstance(error, OfframpError):
+        return await _ours(request, error)
+    return await (_framework if isinstance(error, HTTPException) else _unforeseen)(request, error)
 
 
 def _response(path: str, members: dict[str, Any], status: int) -> JSONResponse:

@@ -56,7 +56,7 @@ async def _text(
         async for one in rest:
             yield _event(model, one)
     except OfframpError as error:
-        yield _line("error", problems.document(request, error))
+        yield _line("error", problems.document(request.url.path, error))
 
 
 def _event(model: Model, event: Reached | Answer) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from service.core import CHEAPEST, FULL, Deadline, Terms, Walker
 from service.package.load import Package
 from service.routing.base import LEAVE, Routing
-from service.scheduler.conductor import Batch, Conductor
+from service.scheduler.batch import Batch
+from service.scheduler.conductor import Conductor
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
 

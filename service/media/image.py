@@ -80,6 +80,11 @@ class ImageSource:
         return self.header.width if swaps(self.header.orientation) else self.header.height
 
     @property
+    def area(self) -> int:
+        """Pixels of the stored picture."""
+        return self.header.width * self.header.height
+
+    @property
     def orientation(self) -> int:
         """EXIF orientation 1..8 of the stored pixels; glimpses are upright already."""
         return self.header.orientation

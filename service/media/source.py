@@ -15,6 +15,10 @@ from service.media.pixels import RGB, fit, solid
 class Source(Protocol):
     """An opened input that makes views of itself on demand."""
 
+    @property
+    def area(self) -> int:
+        """Pixels that a view is made from: what it costs grows with them."""
+
     def glimpse(self, height: int, width: int) -> NDArray[Any]:
         """One view, as a stage asks for it: uint8 [height, width, 3] of an image."""
 
@@ -24,6 +28,12 @@ class PixelSource:
     """An image that came as pixels: uint8 [height, width, 3], RGB."""
 
     pixels: RGB
+
+    @property
+    def area(self) -> int:
+        """See `Source.area`."""
+        height, width, _ = self.pixels.shape
+        return int(height * width)
 
     def glimpse(self, height: int, width: int) -> RGB:
         """See `ImageSource.glimpse`."""

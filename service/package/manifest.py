@@ -90,6 +90,7 @@ class Manifest(_Strict):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)]
     router: RouterSpec
     calibration: CalibrationFile
+    precision: Literal["float32", "int8"] = "float32"
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -9,11 +9,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.core import (
     CHEAPEST,
@@ -30,44 +28,15 @@ from service.core import (
     Walker,
     Watcher,
 )
-from service.errors import Cancelled, DeadlinePassed, Overloaded
+from service.errors import Cancelled, DeadlinePassed, Overloaded, StageFailed
 from service.routing.base import LEAVE, Routing
 from service.scheduler import ways
+from service.scheduler.batch import Batch, Ended
 from service.scheduler.batching import Batching
 from service.scheduler.course import Course
 from service.scheduler.market import Market
 from service.scheduler.queues import Place, Queues
 from service.scheduler.shadows import Shadows
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Walkers that stand at one stage and run it together.
-
-    Attributes:
-        paid: what each pays, [rows].
-        prices: what the router is told, float64 [rows]: the same, but FULL for audited walkers, so that the state of
-            those that leave is kept for their shadows.
-        own_prices: what each would pay if nothing were scarce, float64 [rows]; None where they do, or where only one
-            stage can follow.
-    """
-
-    model: str
-    stage: int
-    walkers: list[Walker]
-    paid: list[Price]
-    prices: NDArray[np.float64]
-    started_at: float
-    release: Release
-    own_prices: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A walker whose walk is over, to be told so."""
-
-    walker: Walker
-    outcome: Outcome
 
 
 class Conductor:
@@ -91,13 +60,16 @@ class Conductor:
         """Let a walker in: from now on the market counts it as waiting, though its input may still be on its way.
 
         Raises:
-            Overloaded: even at the highest price somebody would miss a deadline because of it.
+            Overloaded: even at the highest price somebody would miss a deadline because of it; or its own time, long
+                enough when it came, is up already.
             DeadlinePassed: its own deadline can't be kept even on an idle device, and it asked to fail then.
         """
         left = walker.terms.deadline.left(now)
         if self.market.seconds_to_exit(walker) > left:
             if walker.terms.on_miss is OnMiss.FAIL:
                 raise DeadlinePassed("no exit can be reached before the deadline, even on an idle device")
+            if walker.terms.deadline.allows(walker.arrived_at, self.market.seconds_to_exit(walker)):
+                raise Overloaded("its time was up before its turn came", retry_after=-left)
             walker.late = True
         else:
             late = self.market.lateness(walker, now, self._busy(now))
@@ -127,11 +99,18 @@ class Conductor:
         self.market.clear(now, self._busy(now))
         while (place := self.queues.most_urgent()) is not None:
             walkers, release = self._batching.gather(place, now)
-            for walker in walkers:
-                self.market.remove(walker)
-            staying = [walker for walker in walkers if not self._priced_out(walker, now)]
-            if staying:
-                return self._begin(staying, release, now)
+            try:
+                for walker in walkers:
+                    self.market.remove(walker)
+                staying = [walker for walker in walkers if not self._priced_out(walker, now)]
+                if staying:
+                    return self._begin(staying, release, now)
+            except Exception as error:
+                # Nobody else knows of them any more.
+                for walker in walkers:
+                    if not walker.done:
+                        self._end(walker, now, error=StageFailed(f"choosing failed: {type(error).__name__}"))
+                raise
         shadow = self.shadows.take()
         return self._begin(shadow, Release.IDLE, now) if shadow else None
 
@@ -153,6 +132,20 @@ class Conductor:
         self._finish(batch, now)
         for walker in batch.walkers:
             self._end(walker, now, error=error)
+
+    def rescue(self, batch: Batch, error: Exception, now: float) -> None:
+        """Settling a batch raised halfway: the walkers that it left neither ended nor waiting end with that error."""
+        self._running.pop(batch, None)
+        for walker in batch.walkers:
+            if walker.waiting and not walker.shadow and walker.row < 0:
+                self.queues.remove(walker)
+            if not walker.done and not walker.waiting:
+                self._end(walker, now, error=error)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether somebody's end is still to be told."""
+        return bool(self._ended)
 
     def dismiss(self, now: float) -> None:
         """Drop all shadows, now and from now on: accepted work is finished without them."""

@@ -6,9 +6,10 @@ a pure function of the walkers waiting, the stage times and the clock; it reacts
 nothing.
 
 To clear, the waiting walkers are laid out in the order of service, each with the work that it is expected to want at a
-price; the price is high enough when the work up to each walker is done by its deadline. A walker's own terms bound what
-it pays, so a certified walker weighs the same at every price. Deadlines that no price can save don't count: they would
-make everybody cheap for nobody's good.
+price; the price is high enough when each is done by its deadline, and the work before it takes no more than a fifth of
+the time that it has left, so that a burst still finds room. A walker's own terms bound what it pays, so a certified
+walker weighs the same at every price. Deadlines that no price can save don't count: they would make everybody cheap
+for nobody's good.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ MENU = np.concatenate(([0.0], np.geomspace(1e-2, 1e4, 61), [math.inf]))
 LAST = len(MENU) - 1
 STEPS_PER_PRIORITY = 3
 """One step of priority halves or doubles the price that a walker pays: 10^0.3 is 2."""
+_SHARE = 0.2
+"""Share of the time left to its deadline that a walker may wait for those before it: a queue that is full to its
+deadlines has no room for a burst. Its own walk may take all that is left: alone, nobody pays."""
 _REFRESH_S = 0.02
 """Stage times drift slowly: the tables of expected work are made anew this often."""
 
@@ -177,6 +181,8 @@ class Wants:
         self._order = np.argsort(book.times[0], kind="stable")
         self._urgency = book.times[0][self._order]
         self._left = book.times[1][self._order] - now - busy_s
+        # A deadline that has passed already is no nearer for a share of it.
+        self._wanted = np.minimum(self._left, self._left * _SHARE)
         codes = book.codes[:, self._order]
         self._model, self._stage, self._floor, self._ceiling, self._last, self._shift = codes
         self._tables, self._lanes = tables, lanes
@@ -184,11 +190,15 @@ class Wants:
 
     def fit(self, place: int) -> bool:
         """Whether at this place of the menu everybody is served in time."""
-        return bool((self._finish(place) <= self._left).all())
+        work = self._work(place)
+        finish = work.cumsum()
+        return bool(((finish <= self._left) & (finish - work <= self._wanted)).all())
 
     def forgive(self) -> None:
         """Leave out the deadlines that not even the highest price can save."""
-        self._left = np.where(self._finish(LAST) <= self._left, self._left, math.inf)
+        hopeless = self._finish(LAST) > self._left
+        self._left = np.where(hopeless, math.inf, self._left)
+        self._wanted = np.where(hopeless, math.inf, self._wanted)
 
     def lateness_with(self, entry: Entry, late_alone: float, work: float) -> float:
         """See `Market.lateness`; alone the newcomer would reach an exit `late_alone` seconds after its deadline
@@ -203,11 +213,15 @@ class Wants:
 
     def _finish(self, place: int) -> NDArray[np.float64]:
         """Expected seconds until each is done, in the order of service."""
+        return np.asarray(self._work(place).cumsum())
+
+    def _work(self, place: int) -> NDArray[np.float64]:
+        """Expected seconds that each takes from those behind it."""
         moved = _shifted(place, self._shift)
         paid = np.minimum(np.maximum(self._tables.places[self._model, moved], self._floor), self._ceiling)
         column = np.where(paid > self._last, self._width - 1, self._stage)
         work = self._tables.flat[self._offset + paid * self._width + column]
-        return np.asarray(work.cumsum() / self._lanes)
+        return np.asarray(work / self._lanes)
 
 
 def _shifted(place: int, shift: NDArray[np.int64] | int) -> NDArray[np.int64]:

@@ -14,7 +14,8 @@ from service.core import CHEAPEST, FULL, NEUTRAL, Deadline, OnMiss, Outcome, Pri
 from service.errors import Cancelled, DeadlinePassed, OfframpError, Overloaded
 from service.package.load import load
 from service.routing.base import LEAVE, Routing
-from service.scheduler.conductor import Batch, Conductor
+from service.scheduler.batch import Batch
+from service.scheduler.conductor import Conductor
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
 

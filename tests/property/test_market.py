@@ -78,7 +78,7 @@ def test_ample_time_costs_nothing(course: Course) -> None:
 
 
 def test_price_rises_when_the_full_walks_no_longer_fit(course: Course) -> None:
-    crowd = [walker(10 * WHOLE) for _ in range(30)]
+    crowd = [walker(50 * WHOLE) for _ in range(30)]
     assert 0 < price_of(course, crowd) < CHEAPEST
 
 

@@ -88,6 +88,11 @@ def until(reached: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def wait_for_audits(url: str, count: int) -> None:
+    """Shadows run on idle compute: a slow machine would else be sent everything before the first of them is through."""
+    until(lambda: Scrape.of(url).total("offramp_shadow_audits_total") == count)
+
+
 def state(url: str) -> dict[str, Any]:
     """The only model, as the list shows it."""
     (model,) = CLIENT.get(f"{url}/v1/models").json()["models"]
@@ -102,7 +107,7 @@ def billed(scrape: Scrape) -> float:
 def check(url: str, model: str, calm: Sequence[bytes], shifted: Sequence[bytes]) -> None:
     """A calm time, a shift, and what is left of the promise."""
     answers = send(url, model, calm)
-    until(lambda: Scrape.of(url).total("offramp_shadow_audits_total") == len(calm))
+    wait_for_audits(url, len(calm))
     scrape = Scrape.of(url)
     issued = CLIENT.get(f"{url}/v1/models/{model}").json()["default"]
     assert (state(url)["state"], issued["status"], issued["monitored"]) == ("ready", "valid", True)
@@ -116,7 +121,7 @@ def check(url: str, model: str, calm: Sequence[bytes], shifted: Sequence[bytes])
         assert sent < len(shifted), "no alarm"
         answers += send(url, model, shifted[sent : sent + 25])
         sent += 25
-    until(lambda: Scrape.of(url).total("offramp_shadow_audits_total") == len(answers))
+        wait_for_audits(url, len(answers))
     scrape, default = Scrape.of(url), CLIENT.get(f"{url}/v1/models/{model}").json()["default"]
     assert default["id"] in state(url)["reason"]
     assert (default["id"], default["status"]) == (issued["id"], "suspended")

@@ -44,6 +44,13 @@ def test_a_valid_manifest_is_read(content: Content) -> None:
     assert [stage.answer for stage in manifest.stages] == ["logits0", "logits1", "logits2"]
     assert manifest.stages[0].glimpses["image"].height == 8
     assert manifest.stages[1].glimpses == {}
+    assert manifest.precision == "float32"
+
+
+@pytest.mark.parametrize("precision", ["int4", 8, None])
+def test_only_known_precisions_are_read(content: Content, precision: Any) -> None:
+    assert parsed(content | {"precision": "int8"}).precision == "int8"
+    assert refusal(yaml.safe_dump(content | {"precision": precision})).field == "precision"
 
 
 def set_in(path: str, value: Any) -> Callable[[Content], None]:

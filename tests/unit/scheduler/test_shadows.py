@@ -15,7 +15,8 @@ from service.core import CHEAPEST, FULL, NEUTRAL, NEVER, Audit, Deadline, Outcom
 from service.errors import Cancelled, OfframpError, StageFailed
 from service.package.load import load
 from service.routing.base import LEAVE, Routing
-from service.scheduler.conductor import Batch, Conductor
+from service.scheduler.batch import Batch
+from service.scheduler.conductor import Conductor
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
 from tests.packages import MACS

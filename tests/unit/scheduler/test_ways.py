@@ -11,7 +11,8 @@ from service.core import CHEAPEST, FULL, NEUTRAL, NEVER, Audit, Deadline, Outcom
 from service.package.graph import StageGraph
 from service.package.record import Record
 from service.routing.base import LEAVE, Routing
-from service.scheduler.conductor import Batch, Conductor
+from service.scheduler.batch import Batch
+from service.scheduler.conductor import Conductor
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
 

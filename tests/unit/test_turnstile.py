@@ -1,0 +1,116 @@
+"""Who is inside, how fast they come out, and who can't be out in time."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.turnstile import Pass, Turnstile
+
+PATIENCE_S = 0.05
+PACE_S = 0.002
+
+
+def crowd_of(turnstile: Turnstile, count: int, *, now: float = 0.0, model: str = "m") -> list[Pass]:
+    """That many inside, all with the usual patience."""
+    return [turnstile.enter(model, now + PATIENCE_S) for _ in range(count)]
+
+
+def busy(count: int = 200, pace_s: float = PACE_S, model: str = "m") -> tuple[Turnstile, float]:
+    """A turnstile that has seen a steady crowd go, and the time."""
+    turnstile, now = Turnstile(), 0.0
+    for one in crowd_of(turnstile, count, model=model):
+        now += pace_s
+        turnstile.leave(one)
+        turnstile.answered(model, 0.0, now)
+    return turnstile, now
+
+
+def test_whoever_comes_to_an_empty_place_is_let_in() -> None:
+    assert Turnstile().lateness(1.0, 0.0, 1e-9, 0.0) <= 0
+
+
+def test_counts_in_and_out() -> None:
+    turnstile = Turnstile()
+    inside = crowd_of(turnstile, 3) + crowd_of(turnstile, 2, model="other")
+    assert len(turnstile) == 5
+    for one in inside:
+        turnstile.leave(one)
+    assert len(turnstile) == 0
+
+
+def test_a_crowd_that_takes_too_long_turns_newcomers_away() -> None:
+    turnstile, now = busy()
+    crowd_of(turnstile, 100, now=now)
+    late = turnstile.lateness(now + PATIENCE_S, now, PATIENCE_S, now)
+    assert late == pytest.approx(100 * PACE_S - PATIENCE_S / 2)
+    assert turnstile.lateness(now + 1.0, now, 1.0, now) <= 0
+
+
+def test_the_more_urgent_pass_the_crowd() -> None:
+    turnstile, now = busy()
+    crowd_of(turnstile, 100, now=now)
+    assert turnstile.lateness(now + PATIENCE_S / 2, now, PATIENCE_S, now) <= 0
+
+
+def test_the_late_are_in_nobodys_way() -> None:
+    turnstile, now = busy()
+    crowd_of(turnstile, 100, now=now)
+    later = now + PATIENCE_S + 0.001
+    assert turnstile.lateness(later + PATIENCE_S, later, PATIENCE_S, later) <= 0
+
+
+def test_a_few_are_always_let_in_whatever_the_pace() -> None:
+    turnstile, now = busy(pace_s=10.0)
+    crowd_of(turnstile, 4, now=now)
+    assert turnstile.lateness(now + PATIENCE_S, now, PATIENCE_S, now) <= 0
+    crowd_of(turnstile, 1, now=now)
+    assert turnstile.lateness(now + PATIENCE_S, now, PATIENCE_S, now) > 0
+
+
+def test_requests_that_come_one_by_one_tell_no_pace() -> None:
+    turnstile = Turnstile()
+    for turn in range(1, 100):
+        turnstile.answered("m", float(turn), turn + 0.5)
+    crowd_of(turnstile, 50, now=100.0)
+    assert turnstile.lateness(100.0 + PATIENCE_S, 100.0, PATIENCE_S, 100.0) <= 0
+
+
+def test_each_model_has_its_own_pace() -> None:
+    turnstile, now = busy(pace_s=1.0, model="slow")
+    for one in crowd_of(turnstile, 200, now=now, model="fast"):
+        now += PACE_S
+        turnstile.leave(one)
+        turnstile.answered("fast", 0.0, now)
+    crowd_of(turnstile, 10, now=now, model="fast")
+    assert turnstile.lateness(now + PATIENCE_S, now, PATIENCE_S, now) <= 0
+    crowd_of(turnstile, 1, now=now, model="slow")
+    assert turnstile.lateness(now + PATIENCE_S, now, PATIENCE_S, now) > 0
+
+
+def test_the_reserve_is_rarely_exceeded() -> None:
+    turnstile = Turnstile()
+    assert turnstile.reserve_s == 0.0
+    for turn in range(2000):
+        turnstile.told(0.001 + 0.002 * (turn % 2))
+    assert 0.003 <= turnstile.reserve_s <= 0.006
+
+
+def test_time_that_was_lost_in_the_socket_counts() -> None:
+    turnstile, now = busy()
+    assert turnstile.lateness(now + PATIENCE_S, now - PATIENCE_S * 0.4, PATIENCE_S, now) <= 0
+    assert turnstile.lateness(now + PATIENCE_S, now - PATIENCE_S * 0.6, PATIENCE_S, now) > 0
+
+
+def test_refusals_are_no_progress() -> None:
+    turnstile, now = busy()
+    for one in crowd_of(turnstile, 1000, now=now):
+        turnstile.leave(one)
+    crowd_of(turnstile, 100, now=now)
+    assert turnstile.lateness(now + PATIENCE_S, now, PATIENCE_S, now) == pytest.approx(100 * PACE_S - PATIENCE_S / 2)
+
+
+def test_before_the_first_crowd_the_expected_pace_counts() -> None:
+    turnstile = Turnstile()
+    turnstile.expect("m", PACE_S)
+    crowd_of(turnstile, 100)
+    assert turnstile.lateness(PATIENCE_S, 0.0, PATIENCE_S, 0.0) == pytest.approx(100 * PACE_S - PATIENCE_S / 2)
