@@ -21,7 +21,7 @@ _SHARE = 0.5
 """Share of a newcomer's patience that the wait behind others may take; the rest is for its own walk and for bunches."""
 _FREE = 4
 """With no more than this many ahead everybody is let in: one stall, or one slow model's pace, must not refuse."""
-_HELD_UP_S = 0.25
+_HELD_UP_S = 0.01
 """Less than this isn't a backlog; a patience that even an idle machine would exceed is no business of the turnstile."""
 _SPREADS = 3.0
 """The reserve lies this many mean absolute deviations above the mean."""
@@ -76,7 +76,7 @@ class Turnstile:
             ahead += before
             wait += before * crowd.pace_s
         allowed = _SHARE * patience_s
-        held_up = now - arrived_at > max(allowed, _HELD_UP_S)
+        held_up = now - arrived_at > allowed >= _HELD_UP_S
         return wait - allowed if ahead > _FREE or held_up else 0.0
 
     def enter(self, model: Hashable, urgency_at: float) -> Pass:
