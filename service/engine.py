@@ -178,7 +178,9 @@ class Engine:
                 # A walk that was cancelled before its first step could do nothing about its place.
                 self._turn_back(model, walker, Cancelled("its request ended before it began"))
             raise
-        self.turnstile.answered(model.name, walkers[0].arrived_at, time.monotonic())
+        spent = sum(walker.ledger.device_s for walker in walkers)
+        spare = max(0.0, spent - len(walkers) * model.course.cheapest_s) / self.settings.lanes
+        self.turnstile.answered(model.name, walkers[0].arrived_at, time.monotonic(), spare)
         for one in walked:
             model.telemetry.answered(one.walker, one.outcome, seconds=one.answer.seconds, budgets=one.answer.kept)
         return [one.answer for one in walked]

@@ -89,14 +89,16 @@ class Turnstile:
         urgencies = self._crowds[given.model].urgencies
         del urgencies[bisect_right(urgencies, given.urgency_at) - 1]
 
-    def answered(self, model: Hashable, arrived_at: float, now: float) -> None:
+    def answered(self, model: Hashable, arrived_at: float, now: float, spare_s: float = 0.0) -> None:
         """A request that came at a moment has an answer. Refusals are no progress: they would make the pace look fast.
 
-        Alone, a request takes as long as it takes; only those that followed each other tell the pace.
+        Alone, a request takes as long as it takes; only those that followed each other tell the pace. `spare_s` is what
+        its walk took beyond the cheapest one: the market takes that away before anybody has to be refused, so the pace
+        to reckon with is the one without it.
         """
         if arrived_at <= self._answered_at:
             crowd = self._crowds.setdefault(model, _Crowd())
-            interval = now - self._answered_at
+            interval = max(now - self._answered_at - spare_s, 0.0)
             crowd.pace_s += _WEIGHT * (interval - crowd.pace_s) if crowd.pace_s else interval
         self._answered_at = now
 

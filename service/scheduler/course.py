@@ -38,6 +38,11 @@ class Course:
         self.times[stage].observe(rows, seconds)
         self._seconds = self._bounds()
 
+    @property
+    def cheapest_s(self) -> float:
+        """Expected seconds of the shortest walk, alone."""
+        return self.graph.to_next_exit([times.seconds(1) for times in self.times])[0]
+
     def macs_to_exit(self, stage: int) -> int:
         """MACs from the start of a stage to the next exit."""
         return round(self._macs[stage])

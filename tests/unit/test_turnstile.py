@@ -114,3 +114,17 @@ def test_before_the_first_crowd_the_expected_pace_counts() -> None:
     turnstile.expect("m", PACE_S)
     crowd_of(turnstile, 100)
     assert turnstile.lateness(PATIENCE_S, 0.0, PATIENCE_S, 0.0) == pytest.approx(100 * PACE_S - PATIENCE_S / 2)
+
+
+def test_what_the_market_can_take_away_does_not_slow_the_pace() -> None:
+    plain, spared = Turnstile(), Turnstile()
+    for number in range(200):
+        now = number * PACE_S
+        plain.answered("m", 0.0, now)
+        spared.answered("m", 0.0, now, PACE_S * 0.75)
+    for turnstile in (plain, spared):
+        for _ in range(20):
+            turnstile.enter("m", 1000.0)
+    now = 199 * PACE_S
+    waits = [one.lateness(2000.0, now, PATIENCE_S, now) + PATIENCE_S / 2 for one in (plain, spared)]
+    assert waits[1] == pytest.approx(waits[0] * 0.25, rel=0.05)
