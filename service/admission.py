@@ -80,9 +80,13 @@ def _floor(budget: Budget, promises: Promises, package: Package) -> Price:
         return NEUTRAL
     if budget.compute_mmacs is None:
         return promises.default.price
-    # A walk that has an answer at every stage may begin at the full price and be broken off by the limit. Any other
-    # has to spread the limit over the whole way from its first stage on.
-    return FULL if package.graph.anytime else package.record.price_within(budget.compute_mmacs * 1e6, _FITS)
+    # A walk through a chain of exits may begin at the full price and be broken off by the limit. Any other has to
+    # choose its way for the limit from its first stage on.
+    return (
+        FULL
+        if package.graph.chain and package.graph.anytime
+        else package.record.price_within(budget.compute_mmacs * 1e6, _FITS)
+    )
 
 
 def _max_macs(budget: Budget, graph: StageGraph) -> int:

@@ -145,7 +145,7 @@ def test_the_compute_that_is_offered_is_enough(package: Package, curve: Curve, m
     assert admit(enough, promises, only, arrived_at=NOW, default_deadline_s=PATIENCE).max_macs == macs
 
 
-def test_a_compute_limit_is_planned_for_where_no_answer_stands_on_the_way(package: Package, curve: Curve) -> None:
+def test_a_compute_limit_is_planned_for_where_there_are_ways_to_choose_from(package: Package, curve: Curve) -> None:
     # The same costs, but each walk goes straight from the first stage to its only exit.
     graph = dataclasses.replace(package.graph, after=((1, 2), (), ()), exits=("one", "other"), exit_of=(-1, 0, 1))
     spread = dataclasses.replace(package, graph=graph)
