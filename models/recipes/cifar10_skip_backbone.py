@@ -5,20 +5,16 @@ python -m models.recipes.cifar10_skip_backbone [--work DIR]
 
 import argparse
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
-from models.data import cifar10, splits
-from models.data.cifar10 import ImageSet
 from models.nets.pretrained import early_exit_net
 from models.nets.residual import grown
 from models.nets.skipping import WAYS, SkipNet
+from models.recipes.cifar10_early_exit import SEED, parts, training_set
 from models.training.augmentation import Augmentation
 from models.training.loop import Plan, Trainer
 from models.training.losses import PricedLoss
 
-SEED = 0
-ROUTER_SIZE, CALIBRATION_SIZE = 2_000, 5_000
 PLAN = Plan(
     epochs=2,
     batch=128,
@@ -29,18 +25,6 @@ PLAN = Plan(
     loss=PricedLoss(smoothing=0.05),
     evaluate_every=1,
 )
-
-
-@cache
-def training_set() -> ImageSet:
-    """All 50,000 training images, decoded once."""
-    return cifar10.load("train")
-
-
-@cache
-def parts() -> splits.Splits:
-    """Which of them serve what: as in cifar10-early-exit, whose weights are the start."""
-    return splits.stratified(training_set().labels, router=ROUTER_SIZE, calibration=CALIBRATION_SIZE, seed=SEED)
 
 
 def trainer(work: Path) -> Trainer[SkipNet]:
