@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from service.auditor import Auditor, Sampling
 from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
 from service.errors import PackageError
+from service.media.image import ImageLimits
+from service.media.source import Limits, Source, open_source
+from service.media.text import TextLimits
 from service.monitor.monitor import Monitor
 from service.package.curves import Curve
 from service.package.load import Package, load
@@ -47,6 +50,22 @@ class Model:
     def name(self) -> str:
         """The name under which it is served."""
         return self.package.name
+
+    def open(self, data: bytes, content_type: str | None, limits: Limits) -> Source:
+        """Open a body as what this model reads.
+
+        Raises:
+            RequestError: not that, broken, or above a limit.
+        """
+        return open_source(self.package.manifest.modality, data, content_type, limits, self.package.path)
+
+
+def limits(settings: Settings) -> Limits:
+    """What an input may be."""
+    return Limits(
+        image=ImageLimits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels),
+        text=TextLimits(max_bytes=settings.max_text_bytes),
+    )
 
 
 def find(folders: Sequence[Path]) -> list[Path]:

@@ -64,6 +64,7 @@ class Settings(BaseModel):
     max_body_bytes: Positive = Field(20 * 2**20, description="largest request body")
     max_inputs: Positive = Field(64, description="most inputs in one request")
     max_pixels: Positive = Field(50_000_000, description="most pixels of one image, before decoding")
+    max_text_bytes: Positive = Field(2**20, description="most bytes of one text, in UTF-8")
     drain_s: float = Field(30.0, ge=0, description="longest wait for accepted work at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe lines logged")
 

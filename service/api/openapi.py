@@ -22,6 +22,7 @@ from service.errors import (
     UnknownModel,
     UnsupportedMedia,
 )
+from service.media.base import MediaType
 from service.media.image import READABLE
 
 Schema = dict[str, Any]
@@ -145,10 +146,13 @@ def _scalar(field: Schema) -> Schema:
 def _body() -> Schema:
     fields = {name: _scalar(field) for name, field in BudgetFields.model_json_schema()["properties"].items()}
     budget = {"type": "object", "additionalProperties": False, "properties": fields}
-    picture = {"type": "string", "format": "byte"}
-    one = {"type": "object", "additionalProperties": False, "properties": {"image_base64": picture}}
+    kinds: Schema = {"image_base64": {"type": "string", "format": "byte"}, "text": {"type": "string"}}
+    one = [
+        {"type": "object", "additionalProperties": False, "properties": {key: kind}, "required": [key]}
+        for key, kind in kinds.items()
+    ]
     explain = {"type": "boolean"}
-    inputs = {"type": "array", "minItems": 1, "items": {**one, "required": ["image_base64"]}}
+    inputs = {"type": "array", "minItems": 1, "items": {"oneOf": one}}
     document = {
         "type": "object",
         "additionalProperties": False,
@@ -159,6 +163,7 @@ def _body() -> Schema:
     form = {"type": "object", "required": ["file"], "properties": {"file": files, **fields, "explain": explain}}
     example = {"inputs": [{"image_base64": _PICTURE}], "budget": {"latency_ms": 1000}}
     content: Schema = dict.fromkeys(map(str, READABLE), _BINARY)
+    content[MediaType.TEXT] = {"schema": {"type": "string"}}
     content["multipart/form-data"] = {"schema": form}
     content["application/json"] = {"schema": document, "example": example}
     return {"required": True, "content": content}

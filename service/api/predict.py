@@ -19,9 +19,7 @@ from service.core import Budget
 from service.engine import Engine, Sample
 from service.errors import Malformed, OfframpError, UnknownModel, UnsupportedMedia
 from service.media.base import declared, sniff
-from service.media.image import ImageLimits
-from service.media.source import open_source
-from service.model import Model
+from service.model import Model, limits
 from service.settings import Settings
 
 router = APIRouter(tags=["predict"])
@@ -93,8 +91,7 @@ def _open(model: Model, given: Input, settings: Settings) -> Any:
     modality = model.package.manifest.modality
     if given.modality not in (None, modality):
         raise UnsupportedMedia(f"{model.name} reads {modality}, not {given.modality}")
-    limits = ImageLimits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
-    return open_source(modality, given.data, given.content_type, limits)
+    return model.open(given.data, given.content_type, limits(settings))
 
 
 def _default(engine: Engine, given: Input) -> Model:

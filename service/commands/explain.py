@@ -14,8 +14,7 @@ from service.answer import Answer
 from service.api import budgets, render
 from service.engine import Engine, Sample
 from service.errors import Malformed
-from service.media.image import ImageLimits
-from service.media.source import open_source
+from service.model import limits
 from service.settings import Settings
 
 NAME = "explain"
@@ -43,9 +42,8 @@ def run(given: argparse.Namespace, settings: Settings) -> int:
     engine.start()
     try:
         model = engine.model(given.model)
-        modality = model.package.manifest.modality
         sample = Sample(
-            lambda: open_source(modality, data, None, ImageLimits(max_pixels=settings.max_pixels)),
+            lambda: model.open(data, None, limits(settings)),
             budget.budget(),
             time.monotonic(),
             explain=True,

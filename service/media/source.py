@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
 
 from service.errors import Malformed, TooLarge, UnsupportedMedia
 from service.media.image import ImageLimits, ImageSource
 from service.media.pixels import RGB, fit, solid
+from service.media.text import TextLimits, TextSource
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an input may be, by modality."""
+
+    image: ImageLimits = field(default_factory=ImageLimits)
+    text: TextLimits = field(default_factory=TextLimits)
 
 
 class Source(Protocol):
@@ -56,12 +66,17 @@ def open_pixels(pixels: RGB, limits: ImageLimits) -> Source:
     return PixelSource(pixels)
 
 
-def open_source(modality: str, data: bytes, content_type: str | None, limits: ImageLimits) -> Source:
-    """Open a body for a model of that modality. Header work only; belongs on a decode thread.
+def open_source(
+    modality: str, data: bytes, content_type: str | None, limits: Limits, folder: Path | None = None
+) -> Source:
+    """Open a body for a model of that modality, whose package is `folder`. No decoding; belongs on a decode thread.
 
     Raises:
         RequestError: not of that modality, broken, or above a limit.
     """
+    if modality == "text":
+        # What the first stage alone can ask for is a picture; a text is looked at all along a walk.
+        return cast(Source, TextSource.open(data, content_type=content_type, limits=limits.text, folder=folder))
     if modality != "image":
         raise UnsupportedMedia(f"no reader for {modality} here")
-    return ImageSource.open(data, content_type=content_type, limits=limits)
+    return ImageSource.open(data, content_type=content_type, limits=limits.image)

@@ -16,12 +16,16 @@ from service.api.v2.tensors import BYTES, Tensor
 from service.core import Budget, Reached, Standing
 from service.engine import Sample
 from service.errors import Malformed, TooLarge
-from service.media.image import ImageLimits
-from service.media.source import Source, open_pixels, open_source
-from service.model import Model
+from service.media.source import Source, open_pixels
+from service.model import Model, limits
 from service.settings import Settings
 
 LABEL, PROBABILITY = "label", "probability"
+_FORMS = {
+    "image": "BYTES [n] (files), UINT8 [n, height, width, 3]",
+    "text": "BYTES [n] (texts in UTF-8)",
+    "video": "BYTES [n] (files)",
+}
 _PIXEL_AXES = 4
 _SO_FAR = ("mmacs", "fraction_of_full", "device_ms")
 _IGNORED = frozenset({"triton_enable_empty_final_response"})
@@ -135,17 +139,16 @@ def _only_input(request: InferRequest, model: Model) -> Tensor:
 
 def _openers(tensor: Tensor, model: Model, settings: Settings) -> list[Callable[[], Source]]:
     modality = model.package.manifest.modality
-    limits = ImageLimits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
+    held = limits(settings)
     if tensor.datatype == BYTES:
-        return [partial(open_source, modality, element, None, limits) for element in tensor.elements]
+        return [partial(model.open, element, None, held) for element in tensor.elements]
     pixels = tensor.values
     fits = len(tensor.shape) == _PIXEL_AXES and tensor.shape[-1] == 3
     if modality != "image" or tensor.datatype != "UINT8" or not fits or isinstance(pixels, list):
         raise Malformed(
-            f"input {tensor.name!r} is {tensor.datatype} {list(tensor.shape)}; "
-            f"{model.name} takes BYTES [n] (files){', UINT8 [n, height, width, 3]' if modality == 'image' else ''}"
+            f"input {tensor.name!r} is {tensor.datatype} {list(tensor.shape)}; {model.name} takes {_FORMS[modality]}"
         )
-    return [partial(open_pixels, picture, limits) for picture in pixels]
+    return [partial(open_pixels, picture, held.image) for picture in pixels]
 
 
 def _output(wanted: Wanted, model: Model, standings: Sequence[Standing]) -> Tensor:

@@ -120,7 +120,7 @@ def test_the_budget_is_there_in_every_place(document: Document, path: str) -> No
     assert by_place["query"] == {*KEYS, "explain"}
     assert {name.lower() for name in by_place["header"]} == {f"offramp-{key.replace('_', '-')}" for key in KEYS}
     content = operation["requestBody"]["content"]
-    assert set(content) == {*map(str, READABLE), "multipart/form-data", "application/json"}
+    assert set(content) == {*map(str, READABLE), "text/plain", "multipart/form-data", "application/json"}
     assert set(content["application/json"]["schema"]["properties"]["budget"]["properties"]) == KEYS
     assert {*KEYS, "explain"} < set(content["multipart/form-data"]["schema"]["properties"])
 

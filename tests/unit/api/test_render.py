@@ -14,8 +14,7 @@ from service.api import render
 from service.api.schemas import AnswerShape, ModelLine, ModelShape
 from service.core import CHEAPEST, FULL, Budget, OnMiss, Price
 from service.engine import Engine, Sample
-from service.media.image import ImageLimits
-from service.media.source import open_source
+from service.media.source import Limits, open_source
 from tests import packages
 from tests.service.wire import RED, noisy
 
@@ -30,7 +29,7 @@ BUDGETS = [
 
 
 def predict(engine: Engine, budget: Budget, data: bytes, *, explain: bool) -> Answer:
-    sample = Sample(lambda: open_source("image", data, None, ImageLimits()), budget, time.monotonic(), explain)
+    sample = Sample(lambda: open_source("image", data, None, Limits()), budget, time.monotonic(), explain)
     (made,) = asyncio.run(engine.predict(engine.model("colours"), [sample]))
     return made
 

@@ -12,8 +12,7 @@ from service.api import stream
 from service.core import Budget
 from service.engine import Engine, Sample
 from service.errors import Cancelled
-from service.media.image import ImageLimits
-from service.media.source import open_source
+from service.media.source import Limits, open_source
 from tests.service.wire import RED
 
 
@@ -22,6 +21,6 @@ async def test_a_client_that_leaves_before_the_first_event_is_cancelled(engine: 
         return {"type": "http.disconnect"}
 
     request = Request({"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}, receive)
-    sample = Sample(lambda: open_source("image", RED, None, ImageLimits()), Budget(), time.monotonic())
+    sample = Sample(lambda: open_source("image", RED, None, Limits()), Budget(), time.monotonic())
     with pytest.raises(Cancelled):
         await stream.respond(request, engine, engine.model("colours"), sample)
