@@ -42,7 +42,7 @@ class Auditor:
         with self._lock:
             if len(self._open) >= self._sampling.most or self._sampling.random.random() >= self._sampling.share:
                 return None
-            self._open.append(audit := Audit(probe=self._monitor.probe()))
+            self._open.append(audit := Audit(probe=self._monitor.probe(), keep=self._monitor.task.kept))
             return audit
 
     def close(self, audit: Audit) -> None:

@@ -207,20 +207,22 @@ class Audit:
     """What one walk answered. An audited walker's own, and its shadow's after it.
 
     Attributes:
+        keep: what of an answer is kept here, to be compared: of a classification, the class.
         worths: on a chain, at each exit the price from which on the walk leaves there.
-        answers: on a chain, at each exit the class answered.
-        walks: on a graph with ways to choose from, the class answered by the price that was walked at.
+        answers: on a chain, at each exit what was answered.
+        walks: on a graph with ways to choose from, what was answered by the price that was walked at.
         probe: on such a graph, a price that a shadow shall walk at too.
         complete: the last answer is the full network's.
         closed: nothing more comes.
     """
 
     worths: list[Price] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    walks: dict[Price, int] = field(default_factory=dict)
+    answers: list[Any] = field(default_factory=list)
+    walks: dict[Price, Any] = field(default_factory=dict)
     probe: Price | None = None
     complete: bool = False
     closed: bool = False
+    keep: Callable[[NDArray[Any]], Any] = lambda answer: int(answer.argmax())
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
 
 def _auditor(package: Package, curve: Curve, telemetry: ModelTelemetry, settings: Settings) -> Auditor:
     """Only on a chain does a walk at the full price pass all the exits at which a walk at any other might end."""
-    monitor = Monitor(curve, alpha=settings.alarm_alpha, whole_path=package.graph.chain)
+    monitor = Monitor(curve, alpha=settings.alarm_alpha, whole_path=package.graph.chain, task=package.task)
     return Auditor(package.name, monitor, telemetry, Sampling(settings.shadow_share, settings.max_shadows))
 
 

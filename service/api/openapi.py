@@ -4,7 +4,7 @@ can't tell.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -24,6 +24,7 @@ from service.errors import (
 )
 from service.media.base import MediaType
 from service.media.image import READABLE
+from service.task.base import MapForm
 
 Schema = dict[str, Any]
 
@@ -123,7 +124,14 @@ def _parameters() -> list[Schema]:
     """The budget as query parameters and as headers."""
     fields = {name: _scalar(field) for name, field in BudgetFields.model_json_schema()["properties"].items()}
     explain = {"type": "boolean", "default": False, "description": "Show the walk, stage by stage."}
-    query = [_parameter(name, "query", schema) for name, schema in {**fields, "explain": explain}.items()]
+    drawn = {
+        "type": "string",
+        "enum": list(get_args(MapForm)),
+        "default": "runs",
+        "description": "Form of the map of a segmentation: runs of equal pixels, a PNG in base64, or none.",
+    }
+    shown = {**fields, "explain": explain, "map": drawn}
+    query = [_parameter(name, "query", schema) for name, schema in shown.items()]
     return query + [_parameter(_header(name), "header", schema) for name, schema in fields.items()]
 
 

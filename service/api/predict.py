@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -21,9 +21,12 @@ from service.errors import Malformed, OfframpError, UnknownModel, UnsupportedMed
 from service.media.base import declared, sniff
 from service.model import Model, limits
 from service.settings import Settings
+from service.task.base import MapForm
 
 router = APIRouter(tags=["predict"])
 Result = TypeVar("Result")
+_OTHERS = frozenset({"explain", "map"})
+_FORMS: tuple[MapForm, ...] = get_args(MapForm)
 _LIGHT_BYTES = 4096
 """No more bytes than this are opened on the event loop; larger hostile ones could hold it up."""
 
@@ -35,6 +38,7 @@ class Asked:
     body: Body
     budget: Budget
     explain: bool
+    form: MapForm = "runs"
 
     def samples(self, model: Model, settings: Settings) -> list[Sample]:
         """As the engine takes them."""
@@ -69,10 +73,10 @@ async def predict_default(request: Request) -> Response:
 
 async def _read(request: Request, settings: Settings) -> Asked:
     body = await bodies.read(request, max_bytes=settings.max_body_bytes, max_inputs=settings.max_inputs)
-    query = budgets.from_texts(request.query_params.multi_items(), source="the query", others=frozenset({"explain"}))
+    query = budgets.from_texts(request.query_params.multi_items(), source="the query", others=_OTHERS)
     budget = budgets.merge(budgets.from_headers(request.headers.items()), query, body.budget).budget()
     explain = budgets.flag(request.query_params.getlist("explain"), source="the query")
-    return Asked(body, budget, explain or body.explain)
+    return Asked(body, budget, explain or body.explain, _form(request.query_params.getlist("map")))
 
 
 async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) -> Response:
@@ -80,11 +84,23 @@ async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) 
     if stream.wanted(request):
         if len(samples) > 1:
             raise Malformed("a stream follows one input; send several inputs as several requests")
-        return await unless_gone(request, stream.respond(request, engine, model, samples[0]))
+        return await unless_gone(request, stream.respond(request, engine, model, samples[0], asked.form))
     answers = await unless_gone(request, engine.predict(model, samples))
-    shown = [render.answer(answer) for answer in answers]
+    shown = [render.answer(answer, asked.form) for answer in answers]
     content = shown[0] if len(shown) == 1 else {"answers": shown}
     return JSONResponse(content, headers={"Server-Timing": _server_timing(answers)})
+
+
+def _form(texts: Sequence[str]) -> MapForm:
+    """How the map of an answer that has one is to be sent.
+
+    Raises:
+        Malformed: in no way that is known here, or in two.
+    """
+    found = [form for form in _FORMS if texts == [form]]
+    if texts and not found:
+        raise Malformed(f"the query gives map={', '.join(texts)[:100]!r}; known are {list(_FORMS)}", key="map")
+    return found[0] if found else "runs"
 
 
 def _open(model: Model, given: Input, settings: Settings) -> Any:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from service.answer import Answer
-from service.core import Reached, Standing, Step
+from service.core import Reached, Step
 from service.core import named as price
 from service.model import Model
 from service.package.curves import Certificate, CurvePoint
 from service.package.load import Package
+from service.task.base import MapForm
 
-_TOP = 5
 
-
-def answer(given: Answer) -> dict[str, Any]:
-    """An answer with its receipt."""
+def answer(given: Answer, form: MapForm = "runs") -> dict[str, Any]:
+    """An answer with its receipt; `form` of a map, where the answer is one."""
     ledger, manifest = given.ledger, given.package.manifest
     shown: dict[str, Any] = {
         "model": manifest.name,
         "version": manifest.version,
-        "output": _classification(given.standing, given.package.labels),
+        "output": given.package.task.document(given.standing.output, given.package.labels, form),
         "exit": given.standing.exit,
         "reason": given.reason.value,
         "compute": {
@@ -43,11 +42,11 @@ def answer(given: Answer) -> dict[str, Any]:
     return shown
 
 
-def reached(passed: Reached, package: Package) -> dict[str, Any]:
+def reached(passed: Reached, package: Package, form: MapForm = "runs") -> dict[str, Any]:
     """An exit that a walk has passed: the answer so far, and what it had cost by then."""
     return {
         "exit": passed.standing.exit,
-        "output": _classification(passed.standing, package.labels),
+        "output": package.task.document(passed.standing.output, package.labels, form),
         "compute": {
             "mmacs": passed.macs / 1e6,
             "fraction_of_full": passed.macs / package.graph.full_macs,
@@ -123,12 +122,6 @@ def certificate(issued: Certificate) -> dict[str, Any]:
     names = ("id", "kind", "target", "confidence", "n", "k", "package", "provider", "precision")
     shown = {name: getattr(issued, name) for name in names}
     return {**shown, "price": price(issued.price), "mean_mmacs": issued.mean_macs / 1e6}
-
-
-def _classification(standing: Standing, labels: tuple[str, ...]) -> dict[str, Any]:
-    order = standing.output.argsort()[::-1][:_TOP].tolist()
-    top = [{"label": labels[place], "probability": round(float(standing.output[place]), 6)} for place in order]
-    return {**top[0], "top": top}
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -27,6 +27,46 @@ class Classification(Ranked):
     top: list[Ranked]
 
 
+class Area(_Shape):
+    """A class of a map: its share of the pixels, and the mean probability of those."""
+
+    label: str
+    share: float
+    probability: float
+
+
+class ClassMap(_Shape):
+    """A class for every pixel of the picture that the model sees, in the form that `map` asks for."""
+
+    height: int
+    width: int
+    runs: list[int] | None = Field(
+        None, description="Class, length, class, length, .. row by row; a class is a place in the model's `labels`."
+    )
+    png: str | None = Field(None, description="Base64 of a PNG with a palette; a pixel's value is its class.")
+
+
+class Segmentation(_Shape):
+    """The classes' shares of the area, largest first, and the map."""
+
+    classes: list[Area]
+    map: ClassMap | None = None
+
+
+class Box(_Shape):
+    """One thing: `box` is top, left, bottom, right, in shares of the picture that the model sees."""
+
+    label: str
+    probability: float
+    box: list[float]
+
+
+class Detection(_Shape):
+    """The things found, likeliest first."""
+
+    boxes: list[Box]
+
+
 class Compute(_Shape):
     """What the walk cost."""
 
@@ -104,7 +144,7 @@ class AnswerShape(_Shape):
 
     model: str
     version: str
-    output: Classification
+    output: Classification | Segmentation | Detection
     exit: str
     reason: Literal["confident", "last", "deadline", "compute", "overload"]
     compute: Compute
@@ -178,7 +218,7 @@ class CertificateShape(_Shape):
     target: float
     confidence: float
     n: int = Field(description="Calibration samples.")
-    k: int = Field(description="Losses among them at this price.")
+    k: int | float = Field(description="Losses among them at this price; of dense answers the sum of shares.")
     price: PriceShown
     mean_mmacs: float
     package: str = Field(description="SHA-256 of the package's manifest.")

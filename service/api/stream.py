@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -23,6 +24,7 @@ from service.core import Reached
 from service.engine import Engine, Sample
 from service.errors import Cancelled, OfframpError
 from service.model import Model
+from service.task.base import MapForm
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -32,7 +34,9 @@ def wanted(request: Request) -> bool:
     return MEDIA_TYPE in request.headers.get("accept", "")
 
 
-async def respond(request: Request, engine: Engine, model: Model, sample: Sample) -> StreamingResponse:
+async def respond(
+    request: Request, engine: Engine, model: Model, sample: Sample, form: MapForm = "runs"
+) -> StreamingResponse:
     """A stream of events. It begins with the first one: whatever fails before that is an ordinary problem response.
 
     Raises:
@@ -45,24 +49,29 @@ async def respond(request: Request, engine: Engine, model: Model, sample: Sample
         raise Cancelled("the client closed the connection")
     # Buffering proxies would hold the events back until the last.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_text(request, model, first, events), media_type=MEDIA_TYPE, headers=headers)
+    return StreamingResponse(
+        _text(request, first, events, partial(_event, model, form)), media_type=MEDIA_TYPE, headers=headers
+    )
 
 
 async def _text(
-    request: Request, model: Model, first: Reached | Answer, rest: AsyncIterator[Reached | Answer]
+    request: Request,
+    first: Reached | Answer,
+    rest: AsyncIterator[Reached | Answer],
+    told: Callable[[Reached | Answer], str],
 ) -> AsyncIterator[str]:
     try:
-        yield _event(model, first)
+        yield told(first)
         async for one in rest:
-            yield _event(model, one)
+            yield told(one)
     except OfframpError as error:
         yield _line("error", problems.document(request.url.path, error))
 
 
-def _event(model: Model, event: Reached | Answer) -> str:
+def _event(model: Model, form: MapForm, event: Reached | Answer) -> str:
     if isinstance(event, Answer):
-        return _line("final", render.answer(event))
-    return _line("exit", render.reached(event, model.package))
+        return _line("final", render.answer(event, form))
+    return _line("exit", render.reached(event, model.package, form))
 
 
 def _line(name: str, data: dict[str, Any]) -> str:

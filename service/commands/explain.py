@@ -16,6 +16,7 @@ from service.engine import Engine, Sample
 from service.errors import Malformed
 from service.model import limits
 from service.settings import Settings
+from service.task.base import Task
 
 NAME = "explain"
 HELP = "walk one file through a model and tell why it ended where it did"
@@ -51,13 +52,12 @@ def run(given: argparse.Namespace, settings: Settings) -> int:
         (answer,) = asyncio.run(engine.predict(model, [sample]))
     finally:
         engine.stop()
-    print(_story(answer))
+    print(_story(answer, model.package.task))
     return 0
 
 
-def _story(answer: Answer) -> str:
-    shown = render.answer(answer)
-    top = ", ".join(f"{one['label']} {one['probability']:.1%}" for one in shown["output"]["top"][:3])
+def _story(answer: Answer, task: Task) -> str:
+    shown = render.answer(answer, "none")
     lines = [f"{'stage':<12}{'exit':<10}{'score':>8}{'price':>10}{'ms':>8}  verdict"]
     for step in shown["walk"]:
         score = "" if step["score"] is None else f"{step['score']:.4f}"
@@ -67,7 +67,7 @@ def _story(answer: Answer) -> str:
         lines.append(f"{place}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {verdict}{_signals(step['signals'])}")
     compute = shown["compute"]
     lines.append(
-        f"{top}; {shown['reason']} at {shown['exit']}: {compute['mmacs']:.1f} MMACs, "
+        f"{task.headline(shown['output'])}; {shown['reason']} at {shown['exit']}: {compute['mmacs']:.1f} MMACs, "
         f"{compute['fraction_of_full']:.0%} of the full network, {shown['timing_ms']['total']:.1f} ms"
     )
     return "\n".join(lines)

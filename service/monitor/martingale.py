@@ -54,8 +54,8 @@ class Wealth:
         staked = self._staked + self._handed_out()
         return np.asarray((self._sizes * staked).sum(axis=0) / self.total)
 
-    def observe(self, losses: NDArray[np.bool_]) -> None:
-        """Settle the bets on one walk; `losses` bool [P]."""
+    def observe(self, losses: NDArray[np.float64] | NDArray[np.bool_]) -> None:
+        """Settle the bets on one walk; `losses` [P] in 0..1."""
         won = 1.0 + self._sizes * (losses - self._epsilon)
         self._staked = np.minimum((self._staked + self._handed_out()) * won, _MOST_WEALTH)
         self.seen += 1

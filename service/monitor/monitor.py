@@ -11,12 +11,15 @@ from service.core import FULL, Audit, Price
 from service.monitor.audits import losses
 from service.monitor.watch import Watch
 from service.package.curves import DEFAULT_CONFIDENCE, Certificate, Curve
+from service.task.base import Task
+from service.task.classification import Classification
 
 _MOST_WATCHED = 64
 """Targets are the clients' to choose, and each takes its time of every audited walk."""
 _RECENT = 500
 WATCHABLE = ("agreement", "max_drop")
 """Kinds that disagreement with the full network tells something of. Accuracy needs labels."""
+_CLASSIFICATION = Classification()
 
 
 class Monitor:
@@ -25,8 +28,8 @@ class Monitor:
     `whole_path`: an audit tells of every price, as on a chain, and not only of those that were walked at.
     """
 
-    def __init__(self, curve: Curve, *, alpha: float, whole_path: bool = True) -> None:
-        self._curve, self._alpha, self._whole_path = curve, alpha, whole_path
+    def __init__(self, curve: Curve, *, alpha: float, whole_path: bool = True, task: Task = _CLASSIFICATION) -> None:
+        self._curve, self._alpha, self._whole_path, self.task = curve, alpha, whole_path, task
         self._disagreement = np.array(curve.certified("agreement", DEFAULT_CONFIDENCE))
         self._watches: OrderedDict[str, Watch] = OrderedDict()
         self._recent: deque[NDArray[np.float64]] = deque(maxlen=_RECENT)
@@ -54,7 +57,7 @@ class Monitor:
 
     def observe(self, audit: Audit) -> list[tuple[Watch, int]]:
         """Learn from a complete audit; returns the watches whose price moved, and by how many places of the path."""
-        found = losses(audit, self._curve.record.prices)
+        found = losses(audit, self._curve.record.prices, self.task)
         self._recent.append(found)
         self._observed += 1
         watches = (self.default, *self._watches.values())

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.monitor.martingale import Wealth
-from service.package.certificates import binomial_cdf, smallest_sample
+from service.package.certificates import p_value, smallest_sample
 from service.package.curves import Certificate, Curve, epsilon
 
 Shares = NDArray[np.float64]
@@ -41,7 +41,8 @@ class Watch:
         self._curve, self._alpha = curve, alpha
         self._bars = _bars(certificate, disagreement[self.rungs])
         self._wealth = Wealth(self._bars, alpha)
-        self._retrial = Retrial(self._bars, 1.0 - certificate.confidence, _LARGEST * certificate.n)
+        number = int if curve.record.counted else float
+        self._retrial = Retrial(self._bars, 1.0 - certificate.confidence, _LARGEST * certificate.n, number)
         self._ceiling = len(self.rungs) - 1
         self._move()
 
@@ -51,16 +52,15 @@ class Watch:
         return self.place < self.home
 
     def observe(self, losses: NDArray[np.float64]) -> int:
-        """Learn from one audited walk: 0, 1 or NaN for unknown, [P] over the whole path; one that tells nothing of some
-        rung counts for nothing. Returns by how many places the price moved.
+        """Learn from one audited walk: its losses in 0..1, NaN for unknown, [P] over the whole path; one that tells
+        nothing of some rung counts for nothing. Returns by how many places the price moved.
         """
         before, known = self.place, losses[self.rungs]
         if np.isnan(known).any():
             return 0
-        ours = known.astype(np.bool_)
         # What raised the alarm mustn't also decide whether to lift it: only walks after it count, all of them.
-        proven = self._retrial.observe(ours) if self.suspended else None
-        self._wealth.observe(ours)
+        proven = self._retrial.observe(known) if self.suspended else None
+        self._wealth.observe(known)
         self._move()
         self._recover(proven)
         return self.place - before
@@ -82,8 +82,9 @@ class Retrial:
     So, over all blocks ever, a price whose risk is above its bar is passed with a probability of at most delta.
     """
 
-    def __init__(self, bars: Shares, delta: float, largest: int) -> None:
-        self._bars, self._delta, self._largest = bars, delta, largest
+    def __init__(self, bars: Shares, delta: float, largest: int, number: type[int] | type[float] = int) -> None:
+        """`number`: int where losses are 0 or 1 and counted, which tests them exactly; float where they are summed."""
+        self._bars, self._delta, self._largest, self._number = bars, delta, largest, number
         self._attempt = 1
         self._begin()
 
@@ -92,7 +93,7 @@ class Retrial:
         """delta of the present attempt."""
         return self._delta / 2.0**self._attempt
 
-    def observe(self, losses: NDArray[np.bool_]) -> int | None:
+    def observe(self, losses: NDArray[np.float64] | NDArray[np.bool_]) -> int | None:
         """Count one walk; at the end of a block, the last place of the path that passes."""
         self._losses += losses
         self._seen += 1
@@ -108,11 +109,11 @@ class Retrial:
         bar = float(self._bars[-1])
         grown = smallest_sample(bar, self._delta) * 2 ** min(self._attempt, 32)
         self.size = max(smallest_sample(bar, self.level), min(grown, self._largest))
-        self._losses, self._seen = np.zeros(len(self._bars), np.int64), 0
+        self._losses, self._seen = np.zeros(len(self._bars)), 0
 
     def _passed(self) -> int:
         for place in range(1, len(self._bars)):
-            if binomial_cdf(int(self._losses[place]), self._seen, float(self._bars[place])) > self.level:
+            if p_value(self._number(self._losses[place]), self._seen, float(self._bars[place])) > self.level:
                 return place - 1
         return len(self._bars) - 1
 

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Counts = NDArray[np.int64]
+Losses = Sequence[int] | Sequence[float] | NDArray[np.int64]
+"""For each policy of a path what it lost: ints count, floats sum losses in [0, 1]."""
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
@@ -58,40 +59,45 @@ def _kl(a: float, b: float) -> float:
     return left + right
 
 
-def fixed_sequence(losses: Sequence[int] | Counts, n: int, epsilon: float, delta: float) -> int | None:
+def p_value(lost: int | float, n: int, epsilon: float) -> float:
+    """p-value of "the risk is above epsilon": an int counts 0/1 losses, a float is the sum of losses in [0, 1]."""
+    if isinstance(lost, float):
+        return hoeffding_bentkus(lost, n, epsilon)
+    return binomial_cdf(int(lost), n, epsilon)
+
+
+def fixed_sequence(losses: Losses, n: int, epsilon: float, delta: float) -> int | None:
     """Index of the last policy that passes, walking from the safest; None when already the first fails.
 
-    `losses[j]` counts the 0/1 losses of policy j over the n calibration items.
+    `losses[j]` is what policy j lost over the n calibration items, as `p_value` takes it.
     """
     passed = None
     for j, k in enumerate(losses):
         # A risk of 1 at most needs no proof, even where every item is a loss.
-        if epsilon < 1.0 and binomial_cdf(int(k), n, epsilon) > delta:
+        if epsilon < 1.0 and p_value(k, n, epsilon) > delta:
             return passed
         passed = j
     return passed
 
 
-def upper_bound(k: int, n: int, delta: float) -> float:
-    """Clopper-Pearson: the smallest epsilon at which k losses of n pass at level delta. 1.0 when nothing does."""
+def upper_bound(k: int | float, n: int, delta: float) -> float:
+    """The smallest epsilon at which k lost of n pass at level delta, else 1.0. For counts: Clopper-Pearson."""
     if k >= n:
         return 1.0
     low, high = k / n, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if binomial_cdf(k, n, middle) <= delta else (middle, high)
+        low, high = (low, middle) if p_value(k, n, middle) <= delta else (middle, high)
     return high
 
 
-def certified_risks(losses: Sequence[int] | Counts, n: int, delta: float) -> list[float]:
+def certified_risks(losses: Losses, n: int, delta: float) -> list[float]:
     """For each policy, the smallest target that fixed-sequence testing reaches it with: float64 [policies].
 
     A policy is served only if it and every safer one pass, so this is the running maximum of their upper bounds.
     """
-    bounds: dict[int, float] = {}
-    for k in {int(k) for k in losses}:
-        bounds[k] = upper_bound(k, n, delta)
-    return [float(risk) for risk in np.maximum.accumulate([bounds[int(k)] for k in losses])]
+    bounds = {k: upper_bound(k, n, delta) for k in set(losses)}
+    return [float(risk) for risk in np.maximum.accumulate([bounds[k] for k in losses])]
 
 
 def smallest_sample(epsilon: float, delta: float) -> int:

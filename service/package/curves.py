@@ -30,7 +30,8 @@ class Certificate:
     target: float
     confidence: float
     n: int
-    k: int
+    k: int | float
+    """Losses among the n calibration samples: counted, or the sum of shares."""
     price: Price
     mean_macs: float
     package: str
@@ -74,9 +75,10 @@ class Curve:
         return [float(mean) for mean in self.record.macs.mean(axis=1)]
 
     @cached_property
-    def losses(self) -> dict[str, list[int]]:
-        """Counted losses at each price, by kind."""
-        return {kind: [int(k) for k in self.record.losses(kind).sum(axis=1)] for kind in LOSSES}
+    def losses(self) -> dict[str, list[int] | list[float]]:
+        """Losses at each price by kind: counted, or where answers agree to a share, summed."""
+        number = int if self.record.counted else float
+        return {kind: [number(k) for k in self.record.losses(kind).sum(axis=1)] for kind in LOSSES}
 
     def certify(self, kind: str, target: float, confidence: float) -> Certificate:
         """The certificate of the cheapest walk that keeps the target; issued once, then remembered.

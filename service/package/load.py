@@ -17,6 +17,8 @@ from service.package import manifest, record
 from service.package.graph import StageGraph
 from service.package.manifest import Manifest, Stage
 from service.package.record import Record
+from service.task.base import Task
+from service.task.registry import task
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Package:
     def name(self) -> str:
         """The name under which it is served."""
         return self.manifest.name
+
+    @property
+    def task(self) -> Task:
+        """What its answers are."""
+        return task(self.manifest.task)
 
     def graph_bytes(self, stage: Stage) -> bytes:
         """A stage's ONNX file, verified once more.
@@ -59,7 +66,7 @@ def load(path: Path) -> Package:
     arrays = _arrays(_verified(calibration, described.calibration.sha256), calibration)
     labels = _labels(path / described.labels)
     graph = StageGraph.of(described.stages)
-    taken = record.read(arrays, calibration, graph)
+    taken = record.read(arrays, calibration, graph, counted=task(described.task).counted)
     _check_record(taken, graph, labels, calibration)
     return Package(
         path=path,
@@ -108,7 +115,9 @@ def _labels(file: Path) -> tuple[str, ...]:
 
 def _check_record(taken: Record, graph: StageGraph, labels: tuple[str, ...], file: Path) -> None:
     remedy = "make it again with models.calibrate for these stages"
-    limits = {"predictions": len(labels), "labels": len(labels), "exits": len(graph.exits), "route": len(taken.routes)}
+    limits = {"exits": len(graph.exits), "route": len(taken.routes)}
+    if taken.counted:
+        limits |= {"predictions": len(labels), "labels": len(labels)}
     for name, limit in limits.items():
         values = getattr(taken, name)
         if values.min() < 0 or values.max() >= limit:

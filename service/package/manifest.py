@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from service.errors import PackageError
+from service.task.base import TaskName
 
 FILE = "package.yaml"
 FORMAT = 1
@@ -83,7 +84,7 @@ class Manifest(_Strict):
     name: Slug
     version: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){0,2}$")]
     modality: Literal["image", "text", "video"]
-    task: Literal["classification"]
+    task: TaskName
     family: Slug
     description: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     labels: FileName

@@ -80,7 +80,7 @@ class StageSession:
         rows, *shape = node.shape or [0]
         kind, expected = _contract(role, package)
         fixed = all(isinstance(size, int) for size in shape)
-        if isinstance(rows, int) or not fixed or node.type != kind or shape != (expected or shape):
+        if isinstance(rows, int) or not fixed or node.type != kind or not _fits(shape, expected):
             problem = f"tensor {node.name!r} is {node.type} {node.shape}"
             remedy = f"export it as {kind} with a dynamic first axis and then {expected or 'fixed ones'}"
             raise PackageError(package.path / self.stage.graph, self.stage.name, problem, remedy)
@@ -97,11 +97,17 @@ class StageSession:
         return binding, {name: buffer[:rows] for name, buffer in self.outputs.items()}
 
 
-def _contract(role: Input | Output, package: Package) -> tuple[str, list[int] | None]:
+def _fits(sizes: Sequence[int], expected: Sequence[int | None] | None) -> bool:
+    return expected is None or (
+        len(sizes) == len(expected) and all(want in (None, size) for size, want in zip(sizes, expected, strict=True))
+    )
+
+
+def _contract(role: Input | Output, package: Package) -> tuple[str, list[int | None] | None]:
     """Type and sizes behind the first axis that a tensor has to have; None where the graphs may choose."""
     if isinstance(role, ImageGlimpse):
         return "tensor(uint8)", [role.height, role.width, 3]
-    return "tensor(float)", [len(package.labels)] if role == "answer" else None
+    return "tensor(float)", list(package.task.sizes(len(package.labels))) if role == "answer" else None
 
 
 def session_options(threads: int) -> Any:

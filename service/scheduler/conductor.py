@@ -241,7 +241,7 @@ class Conductor:
                 self._reached.append((walker.watcher, _reached(walker, walker.standing)))
             if walker.audit:
                 walker.audit.worths.append(walker.worth)
-                walker.audit.answers.append(int(answer.argmax()))
+                walker.audit.answers.append(walker.audit.keep(answer))
 
     def _send(self, walker: Walker, after: int, price: Price, now: float) -> str:
         """Decide what follows a stage: cancelled, out, forced out by a limit, or on. Returns the verdict in a word."""
@@ -335,7 +335,7 @@ class Conductor:
         """Note what a walk through a graph answered, and let a shadow walk at the next price that is wanted of it."""
         if walker.standing is not None and not reason.forced:
             # Unforced: at every fork it went where its own price leads.
-            audit.walks[walker.terms.floor] = int(walker.standing.output.argmax())
+            audit.walks[walker.terms.floor] = audit.keep(walker.standing.output)
         wanted = [price for price in (FULL, audit.probe) if price is not None and price not in audit.walks]
         audit.complete = not wanted
         if wanted and not self.shadows.dismissed:

@@ -104,3 +104,9 @@ def test_as_many_inputs_as_the_limit_are_taken_and_no_more(colours_server: str) 
         many = [("file", ("a", RED))] * (64 + extra)
         assert problem(CLIENT.post(url, files=many), 413)["limit"] == 64
     assert problem(post_json(colours_server, {"inputs": inputs(*[RED] * 65)}), 413)["limit"] == 64
+
+
+def test_the_form_of_a_map_is_one_that_is_known(colours_server: str) -> None:
+    assert answer(post(colours_server, RED, path=f"{PREDICT}?map=png"))["output"]["label"] == "red"
+    for query in ("map=svg", "map=runs&map=png"):
+        assert "map=" in problem(post(colours_server, RED, path=f"{PREDICT}?{query}"), 400)["detail"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
-from service.api.v2.inference import LABEL, PROBABILITY
 from service.engine import Engine
 from service.errors import OfframpError
 from service.model import Model
@@ -21,6 +20,7 @@ EXTENSIONS = (
 )
 _PLATFORM = "onnxruntime_stages"
 _NS = 1e9
+_CONFIG_TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32", "UINT8": "TYPE_UINT8"}
 
 
 def server() -> dict[str, Any]:
@@ -37,15 +37,15 @@ def model(served: Model) -> dict[str, Any]:
         "platform": _PLATFORM,
         "inputs": [{"name": manifest.modality, "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
-            {"name": PROBABILITY, "datatype": "FP32", "shape": [-1, len(served.package.labels)]},
+            {"name": one.name, "datatype": one.datatype, "shape": [-1, *one.shape]}
+            for one in served.package.task.columns(len(served.package.labels))
         ],
     }
 
 
 def config(served: Model, most_inputs: int) -> dict[str, Any]:
     """As much of Triton's model configuration as its tools read; a batch here is the inputs of one request."""
-    manifest, classes = served.package.manifest, len(served.package.labels)
+    manifest, columns = served.package.manifest, served.package.task.columns(len(served.package.labels))
     return {
         "name": served.name,
         "platform": _PLATFORM,
@@ -53,8 +53,8 @@ def config(served: Model, most_inputs: int) -> dict[str, Any]:
         "max_batch_size": most_inputs,
         "input": [{"name": manifest.modality, "data_type": "TYPE_STRING", "dims": [1]}],
         "output": [
-            {"name": LABEL, "data_type": "TYPE_STRING", "dims": [1]},
-            {"name": PROBABILITY, "data_type": "TYPE_FP32", "dims": [classes]},
+            {"name": one.name, "data_type": _CONFIG_TYPES[one.datatype], "dims": list(one.shape) or [1]}
+            for one in columns
         ],
         "dynamic_batching": {},
         "model_transaction_policy": {"decoupled": False},

@@ -19,8 +19,8 @@ from service.errors import Malformed, TooLarge
 from service.media.source import Source, open_pixels
 from service.model import Model, limits
 from service.settings import Settings
+from service.task.base import Column
 
-LABEL, PROBABILITY = "label", "probability"
 _FORMS = {
     "image": "BYTES [n] (files), UINT8 [n, height, width, 3]",
     "text": "BYTES [n] (texts in UTF-8)",
@@ -53,33 +53,34 @@ def check_outputs(request: InferRequest, model: Model) -> None:
     Raises:
         Malformed: it names one.
     """
+    named = [one.name for one in _columns(model)]
     for wanted in request.outputs:
-        if wanted.name not in (LABEL, PROBABILITY):
-            raise Malformed(f"model {model.name} has no output {wanted.name[:100]!r}; it has {[LABEL, PROBABILITY]}")
+        if wanted.name not in named:
+            raise Malformed(f"model {model.name} has no output {wanted.name[:100]!r}; it has {named}")
+        if wanted.classes and not model.package.task.counted:
+            raise Malformed(f"model {model.name} ranks no classes: classification can't be asked of it")
 
 
 def reply(request: InferRequest, model: Model, answers: Sequence[Answer]) -> InferReply:
     """The answers with their receipts, rows in the order of the inputs."""
-    wanted = request.outputs or [Wanted(LABEL), Wanted(PROBABILITY)]
     return InferReply(
         model=model.name,
         version=model.package.manifest.version,
         id=request.id,
         parameters=receipt(answers),
-        outputs=[_output(one, model, [answer.standing for answer in answers]) for one in wanted],
+        outputs=[_output(one, model, [answer.standing for answer in answers]) for one in _wanted(request, model)],
     )
 
 
 def passed(request: InferRequest, model: Model, event: Reached) -> InferReply:
     """The answer so far at an exit that a walk has passed, and what it had cost by then."""
     told = render.reached(event, model.package)
-    wanted = request.outputs or [Wanted(LABEL), Wanted(PROBABILITY)]
     return InferReply(
         model=model.name,
         version=model.package.manifest.version,
         id=request.id,
         parameters={"exit": told["exit"], **{name: told["compute"][name] for name in _SO_FAR}},
-        outputs=[_output(one, model, [event.standing]) for one in wanted],
+        outputs=[_output(one, model, [event.standing]) for one in _wanted(request, model)],
     )
 
 
@@ -151,14 +152,23 @@ def _openers(tensor: Tensor, model: Model, settings: Settings) -> list[Callable[
     return [partial(open_pixels, picture, held.image) for picture in pixels]
 
 
+def _columns(model: Model) -> Sequence[Column]:
+    return model.package.task.columns(len(model.package.labels))
+
+
+def _wanted(request: InferRequest, model: Model) -> Sequence[Wanted]:
+    return request.outputs or [Wanted(one.name) for one in _columns(model)]
+
+
 def _output(wanted: Wanted, model: Model, standings: Sequence[Standing]) -> Tensor:
-    labels = model.package.labels
+    labels, task = model.package.labels, model.package.task
     rows = np.stack([standing.output for standing in standings]).astype(np.float32)
     if wanted.classes:
         best = min(wanted.classes, rows.shape[1])
         order = np.argsort(-rows, axis=1, kind="stable")[:, :best]
         told = [f"{row[c]:f}:{c}:{labels[c]}".encode() for row, places in zip(rows, order, strict=True) for c in places]
         return Tensor(wanted.name, BYTES, (len(rows), best), told)
-    if wanted.name == PROBABILITY:
-        return Tensor(PROBABILITY, "FP32", rows.shape, rows)
-    return Tensor(LABEL, BYTES, (len(rows),), [labels[c].encode() for c in rows.argmax(axis=1)])
+    values = task.tensor(wanted.name, rows, labels)
+    shape = (len(rows),) if isinstance(values, list) else values.shape
+    datatype = next(one.datatype for one in _columns(model) if one.name == wanted.name)
+    return Tensor(wanted.name, datatype, shape, values)

@@ -117,7 +117,7 @@ def test_the_budget_is_there_in_every_place(document: Document, path: str) -> No
     for parameter in operation["parameters"]:
         by_place.setdefault(parameter["in"], set()).add(parameter["name"])
         assert parameter["in"] == "path" or parameter["schema"]["description"]
-    assert by_place["query"] == {*KEYS, "explain"}
+    assert by_place["query"] == {*KEYS, "explain", "map"}
     assert {name.lower() for name in by_place["header"]} == {f"offramp-{key.replace('_', '-')}" for key in KEYS}
     content = operation["requestBody"]["content"]
     assert set(content) == {*map(str, READABLE), "text/plain", "multipart/form-data", "application/json"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -43,7 +44,7 @@ CALM = np.arange(P) / 500
 """Like the calibration data."""
 
 
-def feed(watched: Watch, losses: NDArray[np.bool_]) -> list[int]:
+def feed(watched: Watch, losses: NDArray[np.bool_] | NDArray[np.float64]) -> list[int]:
     """The places that it moved to, in turn."""
     return [watched.place for row in losses if watched.observe(row)]
 
@@ -142,3 +143,24 @@ def test_each_block_is_fresh_and_held_to_more(curve: Curve) -> None:
         assert verdicts[-1] == 1
     assert levels == [0.025, 0.0125, 0.00625, 0.003125]
     assert sizes == sorted(sizes)
+
+
+def test_shares_raise_the_alarm_as_well() -> None:
+    shares = (1.0 - np.linspace(0, 0.02, P))[:, None].repeat(400, axis=1).astype(np.float32)
+    record = one_stage(
+        np.concatenate(([-np.inf], np.arange(P - 2), [np.inf])),
+        np.zeros(400, np.int16),
+        np.zeros((P, 400), np.int16),
+        np.linspace(1000, 100, P).astype(np.int64)[:, None].repeat(400, axis=1),
+    )
+    dense = dataclasses.replace(
+        record, labels=np.empty(0, np.int16), predictions=np.empty((0, 0), np.int16), agreement=shares, quality=shares
+    )
+    watched = watch(dense_curve := Curve(dense, 1000, "p" * 64, "CPU"), dense_curve.certify("agreement", 0.97, 0.95))
+    home, calm = watched.home, np.linspace(0, 0.02, P)
+    assert home > 0
+    assert [watched.observe(calm) for _ in range(2_000)] == [0] * 2_000
+    feed(watched, np.tile(np.minimum(np.arange(P), 1) * 0.2, (400, 1)))
+    assert (watched.place, watched.suspended) == (0, True)
+    feed(watched, np.tile(calm, (3_000, 1)))
+    assert watched.place == home, "calm again, and proven so"

@@ -16,6 +16,7 @@ from service.package.certificates import (
     certified_risks,
     fixed_sequence,
     hoeffding_bentkus,
+    p_value,
     smallest_sample,
     upper_bound,
 )
@@ -213,3 +214,12 @@ def test_hoeffding_bentkus_is_a_p_value(n: int, share: float, epsilon: float) ->
 def test_hoeffding_bentkus_never_beats_the_exact_p_value_of_counts(n: int, epsilon: float, data: st.DataObject) -> None:
     k = data.draw(st.integers(0, n))
     assert hoeffding_bentkus(float(k), n, epsilon) >= binomial_cdf(k, n, epsilon) * (1 - 1e-9)
+
+
+def test_sums_of_shares_are_tested_by_hoeffding_bentkus() -> None:
+    assert p_value(3, 100, 0.1) == binomial_cdf(3, 100, 0.1)
+    assert p_value(3.0, 100, 0.1) == hoeffding_bentkus(3.0, 100, 0.1)
+    bound = upper_bound(0.4, 60, 0.05)
+    assert hoeffding_bentkus(0.4, 60, bound) <= 0.05 < hoeffding_bentkus(0.4, 60, bound * 0.999)
+    assert fixed_sequence([0.0, 0.4, 30.0], 60, bound, 0.05) == 1
+    assert certified_risks([0.0, 0.4, 0.2], 60, 0.05)[1:] == [bound, bound]

@@ -238,3 +238,20 @@ def test_clients_can_t_fill_the_memory_with_targets(monkeypatch: pytest.MonkeyPa
         curve.certify("accuracy", place / 100, 0.9)
         assert len(curve._issued) <= 10
     assert curve.certify("accuracy", 0.9, 0.9) == first
+
+
+def test_shares_are_certified_by_their_sums() -> None:
+    n, agreement = 200, np.array([1.0, 0.995, 0.9], np.float32)
+    shares = agreement[:, None].repeat(n, axis=1)
+    counts = counted(n, [0, 0, 0], [0, 0, 0])
+    record = dataclasses.replace(
+        counts, labels=np.empty(0, np.int16), predictions=np.empty((0, 0), np.int16), agreement=shares, quality=shares
+    )
+    curve = curve_of(record)
+    assert curve.losses["agreement"] == pytest.approx([0.0, 1.0, 20.0], rel=1e-4)
+    issued = curve.certify("agreement", 0.96, 0.95)
+    assert (issued.price, issued.k) == (record.prices[1], pytest.approx(1.0, rel=1e-4))
+    assert curve.certify("agreement", 0.999, 0.95).price == FULL
+    with pytest.raises(ImpossibleBudget):
+        curve.certify("accuracy", 0.9999, 0.95)
+    assert curve.points[1].agreement == pytest.approx(0.995, rel=1e-4)

@@ -115,3 +115,33 @@ def test_strange_arrays_are_refused_as_a_broken_package_or_taken(strange: Arrays
         return
     assert isinstance(record, Record)
     assert record.losses("max_drop").shape == (len(record.prices), record.size)
+
+
+def shares() -> Arrays:
+    """The same of dense answers."""
+    arrays = {name: array for name, array in valid().items() if name not in ("labels", "predictions")}
+    return arrays | {
+        "agreement": np.array([[1, 1, 1, 1], [1, 0.75, 1, 0.5], [0.5, 0.5, 0.5, 0.5]], np.float32),
+        "quality": np.array([[0.5, 1, 1, 0.75], [0.75, 0.75, 1, 0.5], [0.25, 0.5, 0.5, 0.5]], np.float32),
+    }
+
+
+def test_shares_are_losses_in_between() -> None:
+    record = read(shares(), FILE, CHAIN, counted=False)
+    assert (record.size, record.counted) == (4, False)
+    assert record.losses("agreement")[1].tolist() == [0, 0.25, 0, 0.5]
+    assert record.losses("accuracy")[1].tolist() == [0.25, 0.25, 0, 0.5]
+    # Sample 0 is better at this price than the full network is: that earns nothing.
+    assert record.losses("max_drop")[1].tolist() == [0, 0.25, 0, 0.25]
+
+
+@pytest.mark.parametrize("name", ["agreement", "quality"])
+def test_shares_are_needed_and_are_shares(name: str) -> None:
+    arrays = shares()
+    with pytest.raises(PackageError, match=rf"{name}: values must be in 0\.\.1"):
+        read(arrays | {name: arrays[name] * 2}, FILE, CHAIN, counted=False)
+    with pytest.raises(PackageError, match=rf"{name}: shape"):
+        read(arrays | {name: arrays[name][:2]}, FILE, CHAIN, counted=False)
+    del arrays[name]
+    with pytest.raises(PackageError, match=rf"{name}: array is missing"):
+        read(arrays, FILE, CHAIN, counted=False)
