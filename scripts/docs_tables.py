@@ -19,7 +19,7 @@ from service.app import build_app
 
 ROOT = Path(__file__).resolve().parent.parent
 Schema = dict[str, Any]
-WORDS = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
+WORDS = {"boolean": "`true`, `false`", "integer": "whole number", "number": "number", "string": "text", "array": "list"}
 BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 BEGIN, END = "<!-- begin: scripts/docs_tables.py -->\n", "<!-- end -->\n"
 

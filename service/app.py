@@ -19,6 +19,7 @@ from service.api.request_id import RequestId
 from service.api.v2 import routes as v2
 from service.engine import Engine
 from service.errors import OfframpError, SettingsError
+from service.repository import Repository
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def build_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.engine = Engine(settings)
+    app.state.repository = Repository(app.state.engine)
     app.state.fault = app.state.rpc = None
     app.include_router(predict.router)
     app.include_router(ops.router)
@@ -64,7 +66,7 @@ async def _load(app: FastAPI) -> None:
     """Load the models, then serve. What no retry can mend ends the process, with the reason in `app.state.fault`."""
     engine: Engine = app.state.engine
     try:
-        app.state.rpc = await _start_rpc(engine)
+        app.state.rpc = await _start_rpc(app.state.repository)
         await asyncio.to_thread(engine.load)
         engine.start()
     except Exception as error:
@@ -77,13 +79,13 @@ async def _load(app: FastAPI) -> None:
         log.info("ready: %s", ", ".join(sorted(engine.models)) or "no models")
 
 
-async def _start_rpc(engine: Engine) -> RpcServer | None:
+async def _start_rpc(repository: Repository) -> RpcServer | None:
     """The gRPC server, listening; None where it isn't wanted, or not installed and not asked for by name.
 
     Raises:
         SettingsError: its port can't be had, or it was asked for and isn't installed.
     """
-    settings = engine.settings
+    settings = repository.engine.settings
     if not settings.grpc_port:
         return None
     try:
@@ -94,6 +96,6 @@ async def _start_rpc(engine: Engine) -> RpcServer | None:
             raise SettingsError(f"grpc_port is set, but {remedy}") from error
         log.info("no gRPC: %s", remedy)
         return None
-    server = RpcServer(engine)
+    server = RpcServer(repository)
     await server.start(settings.host, settings.grpc_port)
     return server

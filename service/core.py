@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NewType
+from typing import TYPE_CHECKING, Any, NewType, Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -235,6 +236,26 @@ class Reached:
     stages: tuple[str, ...]
 
 
+class Payer(Protocol):
+    """Whose quota a walk counts against: a tenant's account."""
+
+    def holding(self, macs: int) -> AbstractContextManager[None]:
+        """Set aside what a request may cost at most; raises QuotaExceeded."""
+
+    def pay(self, macs: int) -> None:
+        """A walk ran so much. Called by lane threads: it must return at once and never raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: what tells a request from others in logs and exemplars, and who pays for it."""
+
+    request_id: str = ""
+    payer: Payer | None = None
+
+
+NOBODY = Caller()
+
 Watcher = Callable[[Reached], None]
 """Whoever follows a walk exit by exit. Called by lane threads: it must return at once and never raise."""
 
@@ -252,6 +273,7 @@ class Walker:
     glimpses: dict[str, NDArray[Any]]
     listener: Listener
     watcher: Watcher | None = None
+    caller: Caller = NOBODY
     slot: int = -1
     """Its row in the state pool; -1 once its shadow has it."""
     stage: int = 0

@@ -11,21 +11,22 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from service.admission import admit
 from service.answer import Answer
-from service.core import Budget, OnMiss, Outcome, Walker, Watcher
-from service.errors import Cancelled, DeadlinePassed, NotReady, Overloaded, PackageError, UnknownModel
+from service.catalogue import Catalogue
+from service.core import NOBODY, Budget, Caller, OnMiss, Outcome, Walker, Watcher
+from service.errors import Cancelled, DeadlinePassed, NotReady, Overloaded, QuotaExceeded
 from service.executor import Executor
 from service.media.source import Source
-from service.model import Model, find, prepare
+from service.model import Model
 from service.runtime.onnx import OnnxRunner, check_install
 from service.scheduler.batch import Batch, Ended
 from service.scheduler.conductor import Conductor
 from service.settings import Settings
 from service.telemetry import Metrics
+from service.tenants import Tenants
 from service.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Sample:
     arrived_at: float
     explain: bool = False
     watcher: Watcher | None = None
+    caller: Caller = NOBODY
     light: bool = False
     """So few bytes that opening them takes less than handing them to a thread would."""
 
@@ -62,12 +64,16 @@ class Engine:
 
     settings: Settings
     metrics: Metrics = field(default_factory=Metrics.new)
-    models: dict[str, Model] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    tenants: Tenants = field(init=False)
+    catalogue: Catalogue = field(init=False)
     turnstile: Turnstile = field(default_factory=Turnstile)
-    withdrawn: set[str] = field(default_factory=set)
-    """Models that take no new work until they are put back; what they have is finished."""
     ready: bool = False
+
+    def __post_init__(self) -> None:
+        self.tenants = Tenants.of(self.settings.tenants, self.metrics)
+        self.catalogue = Catalogue(self.settings, self.metrics)
+        self.models, self.failed = self.catalogue.models, self.catalogue.failed
+        self.withdrawn = self.catalogue.withdrawn
 
     def load(self) -> None:
         """Load and warm every package; one that fails is noted and left out. Blocks for seconds.
@@ -77,8 +83,7 @@ class Engine:
             PackageError: a models folder that doesn't exist.
         """
         check_install()
-        for path in find(self.settings.models):
-            self._load(path)
+        self.catalogue.load()
         self._runners = [OnnxRunner() for _ in range(self.settings.lanes)]
         for model in self.models.values():
             for runner, sessions in zip(self._runners, model.lanes, strict=True):
@@ -92,8 +97,8 @@ class Engine:
         routers = {name: model.router for name, model in self.models.items()}
         self._executor = Executor(conductor, routers, self._runners, on_batch=self._count_batch, on_ended=self._deliver)
         self._decoders = ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="decode")
-        for name, course in courses.items():
-            self.turnstile.expect(name, sum(times.seconds(1) for times in course.times))
+        for model in self.models.values():
+            self._expect(model)
         self._executor.start()
         self.ready = True
 
@@ -116,32 +121,32 @@ class Engine:
             UnknownModel: no package of that name.
         """
         if name in self.failed and name not in self.models:
-            raise NotReady(f"model {name!r} failed to load: {self.failed[name]}")
+            return self.catalogue.model(name)
         if not self.ready:
             raise NotReady("the server is starting or stopping")
-        if name not in self.models:
-            raise UnknownModel(f"no model {name[:100]!r}; there are {sorted(self.models)}", models=sorted(self.models))
-        if name in self.withdrawn:
-            raise NotReady(f"model {name!r} is unloaded")
-        return self.models[name]
+        return self.catalogue.model(name)
 
-    def withdraw(self, name: str) -> None:
-        """Take no new work for a model; what it has is finished.
+    def install(self, model: Model) -> None:
+        """Serve a model more, or another in the place of its namesake, none of whose walks is left."""
+        for runner, sessions in zip(self._runners, model.lanes, strict=True):
+            runner.add(model.name, sessions)
+        self._executor.put(model.name, model.course, model.router)
+        self._expect(model)
+        self.catalogue.put(model)
 
-        Raises:
-            NotReady, UnknownModel: see `model`.
-        """
-        self.model(name)
-        self.withdrawn.add(name)
+    def remove(self, name: str) -> None:
+        """Free what a model held; it is withdrawn, and none of its walks is left."""
+        for runner in self._runners:
+            runner.drop(name)
+        del self.models[name]
 
-    def put_back(self, name: str) -> None:
-        """Take work again for a model that was withdrawn.
+    def idle(self, model: Model) -> bool:
+        """Whether no walk of a model is left. Its shadows that wait are given up."""
+        self._executor.drop_shadows(model.name)
+        return model.pool.idle
 
-        Raises:
-            NotReady, UnknownModel: see `model`.
-        """
-        self.withdrawn.discard(name)
-        self.model(name)
+    def _expect(self, model: Model) -> None:
+        self.turnstile.expect(model.name, sum(times.seconds(1) for times in model.course.times))
 
     def default(self, modality: str) -> Model:
         """The first model, by name, that reads a modality.
@@ -150,18 +155,20 @@ class Engine:
             NotReady: still starting.
             UnknownModel: no model reads it.
         """
-        for name in sorted(self.models):
-            if name not in self.withdrawn and self.models[name].package.manifest.modality == modality:
-                return self.model(name)
-        raise NotReady("the server is starting") if not self.ready else UnknownModel(f"no model reads {modality}")
+        if not self.ready:
+            raise NotReady("the server is starting")
+        return self.catalogue.default(modality)
 
-    def crowded(self, name: str, urgency_at: float, arrived_at: float, patience_s: float) -> Overloaded | None:
+    def crowded(
+        self, name: str, urgency_at: float, arrived_at: float, patience_s: float, caller: Callable[[], Caller]
+    ) -> Overloaded | None:
         """Why an input can't come in, counted as refused: too many more urgent ones are inside. None: it can."""
         late = self.turnstile.lateness(urgency_at, arrived_at, patience_s, time.monotonic())
         if late <= 0:
             return None
-        self.models[name].telemetry.refused(Overloaded.slug)
-        return _crowded(late)
+        refusal = _crowded(late)
+        self.models[name].telemetry.refused(refusal, caller())
+        return refusal
 
     async def predict(self, model: Model, samples: Sequence[Sample]) -> list[Answer]:
         """Answers in the order of the samples. All are let in, or none, before any is decoded.
@@ -169,6 +176,19 @@ class Engine:
         Raises:
             OfframpError: the first error of any sample; the others' walks are then cancelled.
         """
+        if self.models.get(model.name) is not model:
+            raise NotReady(f"model {model.name!r} was just loaded anew or unloaded")
+        payer = samples[0].caller.payer
+        if payer is None:
+            return await self._answers(model, samples)
+        try:
+            with payer.holding(sum(model.most_macs(sample.budget) for sample in samples)):
+                return await self._answers(model, samples)
+        except QuotaExceeded as error:
+            self._refuse(model, samples, error)
+            raise
+
+    async def _answers(self, model: Model, samples: Sequence[Sample]) -> list[Answer]:
         walkers = self._let_in(model, samples)
         try:
             walks = [self._walk(model, *one) for one in zip(samples, walkers, strict=True)]
@@ -215,12 +235,15 @@ class Engine:
             for walker in walkers:
                 if walker.slot >= 0:
                     model.pool.give_back(walker.slot)
-            for _ in samples:
-                model.telemetry.dropped(error)
+            self._refuse(model, samples, error)
             raise
         for walker in walkers:
             walker.audit = model.auditor.draw()
         return walkers
+
+    def _refuse(self, model: Model, samples: Sequence[Sample], error: Exception) -> None:
+        for sample in samples:
+            model.telemetry.dropped(error, caller=sample.caller)
 
     def _walker(self, model: Model, sample: Sample) -> Walker:
         terms = admit(
@@ -232,7 +255,7 @@ class Engine:
             reserve_s=self.turnstile.reserve_s,
         )
         walker = Walker(model.name, terms, sample.arrived_at, {}, _nobody, trace=[] if sample.explain else None)
-        walker.watcher = sample.watcher
+        walker.watcher, walker.caller = sample.watcher, sample.caller
         return walker
 
     def _check_crowd(self, walkers: Sequence[Walker]) -> None:
@@ -265,7 +288,7 @@ class Engine:
         model.pool.give_back(walker.slot)
         if walker.audit:
             model.auditor.close(walker.audit)
-        model.telemetry.dropped(error)
+        model.telemetry.dropped(error, caller=walker.caller)
 
     async def _decode(self, model: Model, sample: Sample, walker: Walker) -> None:
         """Open the input and make the glimpses that the first stage asks for, off the event loop unless that would cost
@@ -312,8 +335,9 @@ class Engine:
 
     def _unheard(self, walker: Walker) -> None:
         """A walk came to an answer that nobody takes: its client left in that moment, or a sibling failed."""
-        error = Cancelled("nobody takes the answer")
-        self.models[walker.model].telemetry.dropped(error, walker.ledger.macs)
+        model = self.models.get(walker.model)
+        if model is not None:  # else it was unloaded in that moment
+            model.telemetry.dropped(Cancelled("nobody takes the answer"), walker.ledger.macs, walker.caller)
 
     def _conclude(self, model: Model, sample: Sample, walker: Walker, outcome: Outcome) -> Answer:
         if outcome.error is not None:
@@ -323,7 +347,7 @@ class Engine:
         answer = Answer.of(model.package, sample.budget, walker, outcome, now)
         if sample.budget.on_miss is OnMiss.FAIL and not answer.kept.get("latency_ms", True):
             late = DeadlinePassed("the answer was ready only after the deadline")
-            model.telemetry.dropped(late, walker.ledger.macs)
+            model.telemetry.dropped(late, walker.ledger.macs, walker.caller)
             raise late
         return answer
 
@@ -339,33 +363,15 @@ class Engine:
         elif not followed:
             model.pool.give_back(walker.slot, parked=walker.shadow)
         model.telemetry.ended(walker, ended.outcome)
+        if walker.caller.payer is not None and not walker.shadow:
+            walker.caller.payer.pay(walker.ledger.macs)
         walker.listener(walker, ended.outcome)
         if walker.audit and not followed:
             model.auditor.close(walker.audit)
 
-    def _load(self, path: Path) -> None:
-        try:
-            model = prepare(path, self.settings, self.metrics)
-        except PackageError as error:
-            log.error("package %s is left out: %s", path.name, error.detail)
-            self.failed[path.name] = error.detail
-            return
-        if model.name in self.models:
-            log.error("package %s is left out: %s is served already", path, model.name)
-            return
-        self.models[model.name] = model
-        log.info("loaded %s %s: %s", model.name, model.package.manifest.version, _stage_table(model))
-
 
 def _crowded(late_s: float) -> Overloaded:
     return Overloaded("more urgent requests are inside than can be answered in time", retry_after=late_s)
-
-
-def _stage_table(model: Model) -> str:
-    """Each stage with its MACs and its measured time for one row, as logged at load."""
-    graph, times = model.course.graph, model.course.times
-    stages = zip(graph.names, graph.macs, times, strict=True)
-    return ", ".join(f"{name} {macs / 1e6:.1f} MMACs {time.seconds(1) * 1e3:.2f} ms" for name, macs, time in stages)
 
 
 def _nobody(_: Walker, __: Outcome) -> None:

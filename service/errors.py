@@ -3,12 +3,17 @@
     OfframpError
     +-- RequestError            the request is at fault; the same request fails again
     |   +-- Malformed           400  unreadable body, unknown or ill-typed budget key, broken image
+    |   +-- Unauthenticated     401  no API key, or one that nobody has
+    |   +-- Forbidden           403  a key that doesn't open this
     |   +-- UnknownModel        404
     |   +-- TooLarge            413  bytes, pixels, frames or inputs above a limit
     |   +-- UnsupportedMedia    415  a type that no model here reads, or a body that is not what it says
+    |   +-- Unsupported         501  a part of a protocol that isn't here
     |   +-- ImpossibleBudget    422  no walk of this model can keep that budget
     +-- ServiceError            the server or the moment is at fault; a retry may help
-    |   +-- Overloaded          503  with the seconds after which a retry makes sense
+    |   +-- Later                    with the seconds after which a retry makes sense
+    |   |   +-- QuotaExceeded   429  the tenant's compute is used up for now
+    |   |   +-- Overloaded      503
     |   +-- NotReady            503  starting, draining, or this model failed to load
     |   +-- DeadlinePassed      504  only with `on_miss=fail`
     |   +-- StageFailed         500  a stage raised; the other walkers of its batch are told the same
@@ -52,6 +57,18 @@ class Malformed(RequestError):
     title, slug = "Malformed request", "malformed"
 
 
+class Unauthenticated(RequestError):
+    """No API key where one is needed, or one that isn't known."""
+
+    status, grpc, title, slug = 401, "UNAUTHENTICATED", "No valid key", "unauthenticated"
+
+
+class Forbidden(RequestError):
+    """The API key is known, but doesn't open this model or this route."""
+
+    status, grpc, title, slug = 403, "PERMISSION_DENIED", "Not for this key", "forbidden"
+
+
 class UnknownModel(RequestError):
     """No model of that name, or none for that modality."""
 
@@ -70,6 +87,12 @@ class UnsupportedMedia(RequestError):
     status, title, slug = 415, "Unsupported media type", "unsupported-media"
 
 
+class Unsupported(RequestError):
+    """A part of a protocol that isn't offered here."""
+
+    status, grpc, title, slug = 501, "UNIMPLEMENTED", "Not offered", "unsupported"
+
+
 class ImpossibleBudget(RequestError):
     """No walk of this model can keep the budget; `extra` says what could be kept."""
 
@@ -82,14 +105,24 @@ class ServiceError(OfframpError):
     status, grpc, retryable = 503, "UNAVAILABLE", True
 
 
-class Overloaded(ServiceError):
-    """No room now. `retry_after` is in seconds."""
-
-    title, slug = "Overloaded", "overloaded"
+class Later(ServiceError):
+    """Not now; `retry_after` is in seconds."""
 
     def __init__(self, detail: str, *, retry_after: float, **extra: Any) -> None:
         super().__init__(detail, retry_after=retry_after, **extra)
         self.retry_after = retry_after
+
+
+class Overloaded(Later):
+    """No room now. `retry_after` is in seconds."""
+
+    title, slug = "Overloaded", "overloaded"
+
+
+class QuotaExceeded(Later):
+    """The tenant has used up its compute for now. `retry_after` is in seconds."""
+
+    status, grpc, title, slug = 429, "RESOURCE_EXHAUSTED", "Quota used up", "quota-exceeded"
 
 
 class NotReady(ServiceError):

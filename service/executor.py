@@ -17,6 +17,7 @@ from service.routing.base import LEAVE, Router, routed
 from service.runtime.base import Runner
 from service.scheduler.batch import Batch, Ended
 from service.scheduler.conductor import Conductor
+from service.scheduler.course import Course
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Executor:
         on_batch: Callable[[Batch, float], None],
         on_ended: Callable[[Ended], None],
     ) -> None:
-        self._conductor, self._routers = conductor, routers
+        self._conductor, self._routers = conductor, dict(routers)
         self._on_batch, self._on_ended = on_batch, on_ended
         lock = threading.RLock()
         self._changed = threading.Condition(lock)
@@ -95,6 +96,17 @@ class Executor:
                         conductor.withdraw(admitted)
                     raise
 
+    def put(self, model: str, course: Course, router: Router) -> None:
+        """Run a model more, or another in the place of its namesake, none of whose walkers is left."""
+        with self._acting() as conductor:
+            self._routers[model] = router
+            conductor.put(model, course)
+
+    def drop_shadows(self, model: str) -> None:
+        """End the waiting shadows of a model that makes way."""
+        with self._acting() as conductor:
+            conductor.drop_shadows(model, time.monotonic())
+
     def withdraw(self, walker: Walker) -> None:
         """An admitted walker will not be submitted."""
         with self._acting() as conductor:
@@ -141,6 +153,8 @@ class Executor:
     def _turn(self, runner: Runner, batch: Batch) -> None:
         """Run a batch and settle it. An error of settling ends those that it left in the air, not the lane."""
         settle = self._run(runner, batch)
+        # Before anybody is told: who has an answer finds its batches counted, and a model that makes way isn't needed.
+        self._on_batch(batch, time.monotonic() - batch.started_at)
         with self._acting() as conductor:
             now = time.monotonic()
             try:
@@ -152,7 +166,6 @@ class Executor:
             # This lane takes one batch itself; another may be there for a lane that sleeps.
             if len(conductor.queues) > 1:
                 self._changed.notify()
-        self._on_batch(batch, now - batch.started_at)
 
     def _die(self) -> None:
         """An error that would come again at every turn ends a lane, but not in silence; with the last one all end."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.auditor import Auditor, Sampling
-from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
+from service.core import CHEAPEST, FULL, NEVER, Budget, Terms, Walker
 from service.errors import PackageError
 from service.media.image import ImageLimits
 from service.media.source import Limits, Source, open_source
@@ -58,6 +58,11 @@ class Model:
             RequestError: not that, broken, or above a limit.
         """
         return open_source(self.package.manifest.modality, data, content_type, limits, self.package.path)
+
+    def most_macs(self, budget: Budget) -> int:
+        """What a walk under that budget can cost at most."""
+        full = self.package.graph.full_macs
+        return full if budget.compute_mmacs is None else min(full, round(budget.compute_mmacs * 1e6))
 
 
 def limits(settings: Settings) -> Limits:

@@ -65,8 +65,15 @@ class Settings(BaseModel):
     max_inputs: Positive = Field(64, description="most inputs in one request")
     max_pixels: Positive = Field(50_000_000, description="most pixels of one image, before decoding")
     max_text_bytes: Positive = Field(2**20, description="most bytes of one text, in UTF-8")
+    tenants: Path | None = Field(
+        None, description="file of API keys and quotas (docs/tenants.md); none: everybody may ask"
+    )
     drain_s: float = Field(30.0, ge=0, description="longest wait for accepted work at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe lines logged")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="form of the log's lines; `auto` is text on a terminal, JSON elsewhere"
+    )
+    access_log: bool = Field(False, description="log a line for each input: request id, model, exit, MACs, outcome")
 
 
 def from_environment(environment: Mapping[str, str], **overrides: Any) -> Settings:

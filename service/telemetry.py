@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from service.core import Outcome, Reason, Release, Walker
-from service.errors import Cancelled, DeadlinePassed, Overloaded, RequestError
+from service import journal
+from service.core import NOBODY, Caller, Outcome, Reason, Release, Walker
+from service.errors import Cancelled, DeadlinePassed, Later, OfframpError, RequestError
 from service.package.graph import StageGraph
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SLACK = (-1.0, -0.1, -0.02, -0.005, 0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 10.0)
 MACS = (1e6, 3e6, 1e7, 2e7, 3e7, 5e7, 7e7, 1e8, 1.5e8, 2e8, 3e8, 5e8, 1e9, 3e9, 1e10)
+_MOST_EXEMPLAR = 128 - len("request_id")
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 # A `_created` sample beside every child would double the page; start times are in the scrape's own history.
@@ -28,6 +30,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 OK, DEGRADED, REJECTED, EXPIRED, CANCELLED, ERROR = "ok", "degraded", "rejected", "expired", "cancelled", "error"
 SHADOW = "shadow"
 """Why MACs served no answer, beside the outcomes that say so: they ran after it was out, to audit it."""
+READY, FAILED, UNLOADED = STATES = ("ready", "failed", "unloaded")
 OUTCOMES = (OK, DEGRADED, REJECTED, EXPIRED, CANCELLED, ERROR)
 
 
@@ -56,6 +59,10 @@ class Metrics:
     agreement: Gauge
     audits: Counter
     alarms: Counter
+    state: Gauge
+    tenant_macs: Counter
+    tenant_refused: Counter
+    tenant_quota: Gauge
 
     @classmethod
     def new(cls) -> Metrics:
@@ -131,7 +138,33 @@ class Metrics:
             alarms=Counter(
                 "offramp_shadow_alarms_total", "Steps down that audits forced on a certificate.", ["model"], registry=r
             ),
+            state=Gauge("offramp_model_state", "1 for the state that a model is in.", ["model", "state"], registry=r),
+            tenant_macs=Counter(
+                "offramp_tenant_macs_total",
+                "MACs that ran for a tenant's walks, for an answer or for none.",
+                ["tenant"],
+                registry=r,
+            ),
+            tenant_refused=Counter(
+                "offramp_tenant_refused_total",
+                "A tenant's requests refused: quota used up, or not its model.",
+                ["tenant"],
+                registry=r,
+            ),
+            tenant_quota=Gauge(
+                "offramp_tenant_quota_macs", "MACs a second that a tenant may use.", ["tenant"], registry=r
+            ),
         )
+
+    def tell_state(self, model: str, state: str) -> None:
+        """A model, or a package folder that is none, is in that state from now on."""
+        for one in STATES:
+            self.state.labels(model, one).set(one == state)
+
+    def forget_state(self, model: str) -> None:
+        """There is no model of that name, nor a folder that failed."""
+        for one in STATES:
+            self.state.remove(model, one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +226,7 @@ class ModelTelemetry:
         if walker.shadow:
             self._wasted[SHADOW].inc(walker.ledger.macs)
         elif outcome.error is not None:
-            self.dropped(outcome.error, walker.ledger.macs)
+            self.dropped(outcome.error, walker.ledger.macs, walker.caller)
 
     def answered(self, walker: Walker, outcome: Outcome, *, seconds: float, budgets: Mapping[str, bool]) -> None:
         """An answer goes out after `seconds`; `budgets` says for each kind that was asked whether it was kept."""
@@ -202,10 +235,12 @@ class ModelTelemetry:
         # A deadline that the client set is kept by answering early; the server's own only ever degrades.
         pressing = {Reason.OVERLOAD} if "latency_ms" in budgets else {Reason.OVERLOAD, Reason.DEADLINE}
         kept = all(budgets.values()) and outcome.reason not in pressing
-        self._outcomes[OK if kept else DEGRADED].inc()
+        counted = OK if kept else DEGRADED
+        self._outcomes[counted].inc()
+        exemplar = _exemplar(walker.caller)
         self._exits[outcome.standing.exit, outcome.reason].inc()
-        self._duration.observe(seconds)
-        self._compute.observe(walker.ledger.macs)
+        self._duration.observe(seconds, exemplar)
+        self._compute.observe(walker.ledger.macs, exemplar)
         for stage in walker.ledger.stages:
             counter, macs = self._stage_macs[stage]
             counter.inc(macs)
@@ -218,6 +253,7 @@ class ModelTelemetry:
             self._slack.observe(walker.terms.due.at - walker.arrived_at - seconds)
         for budget, met in budgets.items():
             self._metrics.budgets.labels(self._model, budget, str(met).lower()).inc()
+        journal.answered(self._model, walker.caller, walker, outcome, counted=counted, seconds=seconds)
 
     def totals(self) -> Totals:
         """Everything so far."""
@@ -234,20 +270,28 @@ class ModelTelemetry:
             last_answer_at=self._last_answer_at,
         )
 
-    def refused(self, reason: str) -> None:
-        """An input was refused before any stage ran; `reason` is the error's slug."""
+    def refused(self, error: OfframpError, caller: Caller = NOBODY) -> None:
+        """An input was refused before any stage ran."""
         self._outcomes[REJECTED].inc()
-        self._metrics.refused.labels(self._model, reason).inc()
+        self._metrics.refused.labels(self._model, error.slug).inc()
+        journal.dropped(self._model, caller, error, counted=REJECTED, macs=0)
 
-    def dropped(self, error: BaseException, macs: int = 0) -> None:
+    def dropped(self, error: BaseException, macs: int = 0, caller: Caller = NOBODY) -> None:
         """An input that was let in gets no answer; `macs` had run for it."""
-        if isinstance(error, RequestError | Overloaded):
-            self.refused(error.slug)
+        if isinstance(error, RequestError | Later):
+            self.refused(error, caller)
             return
         kinds = (((Cancelled, CancelledError), CANCELLED), ((DeadlinePassed,), EXPIRED))
         outcome = next((name for kind, name in kinds if isinstance(error, kind)), ERROR)
         self._outcomes[outcome].inc()
         self._wasted[outcome].inc(macs)
+        journal.dropped(self._model, caller, error, counted=outcome, macs=macs)
+
+
+def _exemplar(caller: Caller) -> dict[str, str] | None:
+    """The request behind an observation, unless its name is longer than OpenMetrics lets an exemplar be."""
+    fits = 0 < len(caller.request_id) <= _MOST_EXEMPLAR
+    return {"request_id": caller.request_id} if fits else None
 
 
 def _value(child: Counter | Histogram, sample: str) -> float:

@@ -98,7 +98,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
     """Start an offramp command as a process of its own, as a context that gives its base URL and ends it.
 
     `command` is what comes before `serve`, `options` come after it, `env` is added to the environment, `ending` is the
-    signal that ends it.
+    signal that ends it, `log` is the file that its output goes to.
     """
 
     @contextmanager
@@ -107,9 +107,10 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
         command: Command = (sys.executable, "-m", "service"),
         cwd: Path = ROOT,
         ending: signal.Signals = signal.SIGTERM,
+        log: Path | None = None,
         **env: str,
     ) -> Iterator[str]:
-        port, log = find_free_port(), tmp_path_factory.mktemp("server") / "log.txt"
+        port, log = find_free_port(), log or tmp_path_factory.mktemp("server") / "log.txt"
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 [*command, "serve", "--host", "127.0.0.1", "--port", str(port), *options],

@@ -21,6 +21,7 @@ from service.api.front import Asking, Front
 from service.api.leaving import STATE, Exchange
 from service.api.openapi import PROBLEM
 from service.api.request_id import choose
+from service.core import Caller
 from service.errors import Overloaded
 from service.turnstile import Pass
 
@@ -38,6 +39,8 @@ class Door(HttpToolsProtocol):
     """Of the request that is being read; None if it waits behind another of its connection."""
     _served: Exchange | None = None
     """Of the request that is being answered."""
+    _request_id = ""
+    """Of the request that is turned away."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Of asyncio's protocol."""
@@ -99,11 +102,15 @@ class Door(HttpToolsProtocol):
             return None
         received_at = time.monotonic() - _waited_s(self._socket)
         urgency_at = asking.urgency_at(received_at)
-        return self._front.engine.crowded(asking.model, urgency_at, received_at, asking.patience_s)
+        return self._front.engine.crowded(asking.model, urgency_at, received_at, asking.patience_s, self._caller)
+
+    def _caller(self) -> Caller:
+        given = next((value for name, value in self.headers if name == b"x-request-id"), b"")
+        self._request_id = choose(given.decode("latin-1"))
+        return Caller(self._request_id)
 
     def _turn_away(self, refusal: Overloaded) -> None:
         keep_alive = self.parser.should_keep_alive()
-        given = next((value for name, value in self.headers if name == b"x-request-id"), b"")
         path = self.url.partition(b"?")[0].decode("ascii")
         body = json.dumps(problems.document(path, refusal)).encode("ascii")
         headers = [
@@ -111,7 +118,7 @@ class Door(HttpToolsProtocol):
             (b"content-type", PROBLEM.encode("ascii")),
             (b"content-length", b"%d" % len(body)),
             (b"retry-after", problems.retry_after(refusal.retry_after).encode("ascii")),
-            (b"x-request-id", choose(given.decode("latin-1")).encode("ascii")),
+            (b"x-request-id", self._request_id.encode("ascii")),
             *([] if keep_alive else [(b"connection", b"close")]),
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)

@@ -13,12 +13,15 @@ from service.api.budgets import BudgetFields
 from service.api.schemas import Answers, AnswerShape, Problem
 from service.errors import (
     DeadlinePassed,
+    Forbidden,
     ImpossibleBudget,
     Malformed,
     OfframpError,
     Overloaded,
+    QuotaExceeded,
     StageFailed,
     TooLarge,
+    Unauthenticated,
     UnknownModel,
     UnsupportedMedia,
 )
@@ -35,6 +38,12 @@ _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMB
 
 _ERRORS: dict[int, tuple[type[OfframpError], str, str]] = {
     400: (Malformed, "Malformed body, parameter or header", "budget.latency_ms: Input should be greater than 0"),
+    401: (
+        Unauthenticated,
+        "No API key, or one that nobody has; only where tenants are set up",
+        "nobody here has that key",
+    ),
+    403: (Forbidden, "The API key doesn't open this", "the key of acme doesn't open model 'cifar10-early-exit'"),
     404: (UnknownModel, "Unknown model", "no model 'resnet'; there are ['cifar10-early-exit']"),
     413: (TooLarge, "Input too large", "the body has 90000000 bytes; at most 20971520 are taken"),
     415: (
@@ -46,6 +55,11 @@ _ERRORS: dict[int, tuple[type[OfframpError], str, str]] = {
         ImpossibleBudget,
         "Impossible budget; `best` is what could be kept",
         "accuracy 0.99 can't be certified at confidence 0.95: the full network reaches 0.89",
+    ),
+    429: (
+        QuotaExceeded,
+        "The tenant's compute is used up for now; `Retry-After` says when there is some again",
+        "acme has used up its 500 MMACs/s",
     ),
     500: (StageFailed, "A stage failed", "stage failed: RuntimeException"),
     503: (
@@ -59,6 +73,7 @@ _EXTRA: dict[int, Schema] = {
     413: {"limit": 20971520},
     415: {"declared": "image/png", "found": "image/jpeg"},
     422: {"budget": "accuracy", "asked": 0.99, "best": 0.89},
+    429: {"retry_after": 1.0, "tenant": "acme", "mmacs_per_s": 500.0},
     503: {"retry_after": 1.0},
 }
 _HEADERS: dict[str, Schema] = {
@@ -92,7 +107,8 @@ def _corrected(document: Schema) -> Schema:
             if "HTTPValidationError" in str(responses.get("422")):  # nothing is validated by the framework
                 del responses["422"]
             for status, response in responses.items():
-                tells = ("X-Request-Id", "Retry-After") if status == str(Overloaded.status) else ("X-Request-Id",)
+                later = status in (str(Overloaded.status), str(QuotaExceeded.status))
+                tells = ("X-Request-Id", "Retry-After") if later else ("X-Request-Id",)
                 response.setdefault("headers", {}).update(_headers(*tells))
     return document
 

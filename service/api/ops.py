@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from service.api import render
 from service.api.openapi import errors
@@ -20,11 +20,13 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/v1/models", response_model=ModelList)
 async def models(request: Request) -> JSONResponse:
-    """Every package found, ready or failed."""
+    """Every package found: ready, failed or unloaded."""
     engine: Engine = request.app.state.engine
     loading: dict[str, str] = {} if engine.ready else {"state": "loading"}
-    loaded = [render.line(model) | loading for _, model in sorted(engine.models.items())]
-    return JSONResponse({"models": loaded + [render.failed(*one) for one in sorted(engine.failed.items())]})
+    served = [one for name, one in sorted(engine.models.items()) if name not in engine.withdrawn]
+    out = [render.out(name, "unloaded", None) for name in sorted(engine.withdrawn)]
+    out += [render.out(name, "failed", why) for name, why in sorted(engine.failed.items())]
+    return JSONResponse({"models": [render.line(model) | loading for model in served] + out})
 
 
 @router.get("/v1/models/{model}", response_model=ModelShape, responses=errors(404, 503))
@@ -54,11 +56,12 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Prometheus text format."""
+    """Prometheus text format; OpenMetrics, with a request id as exemplar of its buckets, to who accepts it."""
     registry = request.app.state.engine.metrics.registry
+    render_all, media_type = choose_encoder(request.headers.get("accept", ""))
     # Rendering hundreds of children takes tens of milliseconds: not on the event loop.
-    text = await asyncio.to_thread(generate_latest, registry)
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
+    text = await asyncio.to_thread(render_all, registry)
+    return Response(text, media_type=media_type)
 
 
 @router.get("/", include_in_schema=False)

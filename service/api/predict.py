@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from service.answer import Answer
-from service.api import bodies, budgets, render, stream
+from service.api import bodies, budgets, callers, render, stream
 from service.api.bodies import Body, Input
 from service.api.leaving import unless_gone
 from service.api.openapi import PREDICT
-from service.core import Budget
+from service.core import Budget, Caller
 from service.engine import Engine, Sample
 from service.errors import Malformed, OfframpError, UnknownModel, UnsupportedMedia
 from service.media.base import declared, sniff
@@ -38,6 +38,7 @@ class Asked:
     body: Body
     budget: Budget
     explain: bool
+    caller: Caller
     form: MapForm = "runs"
 
     def samples(self, model: Model, settings: Settings) -> list[Sample]:
@@ -45,7 +46,7 @@ class Asked:
         opened = (partial(_open, model, given, settings) for given in self.body.inputs)
         at, explain = self.body.received_at, self.explain
         return [
-            Sample(open, self.budget, at, explain, light=len(given.data) <= _LIGHT_BYTES)
+            Sample(open, self.budget, at, explain, caller=self.caller, light=len(given.data) <= _LIGHT_BYTES)
             for open, given in zip(opened, self.body.inputs, strict=True)
         ]
 
@@ -56,9 +57,9 @@ async def predict(request: Request, model: str) -> Response:
     engine: Engine = request.app.state.engine
     chosen = engine.model(model)
     try:
-        asked = await _read(request, engine.settings)
+        asked = await _read(request, engine.settings, callers.of(request, model))
     except OfframpError as error:
-        chosen.telemetry.dropped(error)
+        chosen.telemetry.dropped(error, caller=Caller(request.state.request_id))
         raise
     return await _answer(request, engine, chosen, asked)
 
@@ -67,16 +68,19 @@ async def predict(request: Request, model: str) -> Response:
 async def predict_default(request: Request) -> Response:
     """As with one model; the model is the first that reads what the body is."""
     engine: Engine = request.app.state.engine
-    asked = await _read(request, engine.settings)
-    return await _answer(request, engine, _default(engine, asked.body.inputs[0]), asked)
+    asked = await _read(request, engine.settings, callers.of(request))
+    chosen = _default(engine, asked.body.inputs[0])
+    callers.of(request, chosen.name)
+    return await _answer(request, engine, chosen, asked)
 
 
-async def _read(request: Request, settings: Settings) -> Asked:
+async def _read(request: Request, settings: Settings, caller: Caller) -> Asked:
     body = await bodies.read(request, max_bytes=settings.max_body_bytes, max_inputs=settings.max_inputs)
     query = budgets.from_texts(request.query_params.multi_items(), source="the query", others=_OTHERS)
     budget = budgets.merge(budgets.from_headers(request.headers.items()), query, body.budget).budget()
     explain = budgets.flag(request.query_params.getlist("explain"), source="the query")
-    return Asked(body, budget, explain or body.explain, _form(request.query_params.getlist("map")))
+    form = _form(request.query_params.getlist("map"))
+    return Asked(body, budget, explain or body.explain, caller, form)
 
 
 async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) -> Response:

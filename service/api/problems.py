@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from service.api.methods import allowed
 from service.api.openapi import PROBLEM
-from service.errors import Cancelled, OfframpError
+from service.errors import Cancelled, OfframpError, Unauthenticated
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +65,12 @@ def document(path: str, error: OfframpError) -> dict[str, Any]:
 
 
 def of(request: Request, error: OfframpError) -> JSONResponse:
-    """An error of ours as a response; a 503 says when to come back."""
+    """An error of ours as a response; 429 and 503 say when to come back."""
     response = _response(request.url.path, document(request.url.path, error), error.status)
-    if error.status == _UNAVAILABLE:
+    if error.status == _UNAVAILABLE or "retry_after" in error.extra:
         response.headers["Retry-After"] = retry_after(error.extra.get("retry_after", _RETRY_AFTER_S))
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
@@ -122,7 +124,8 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    log.error("unforeseen error on %s", request.url.path, exc_info=error)
+    fields = {"request_id": request.state.request_id}
+    log.error("unforeseen error on %s", request.url.path, exc_info=error, extra={"fields": fields})
     detail = "an error that nobody foresaw; the log has it"
     response = problem(request, status=500, slug="internal", title="Internal error", detail=detail)
     # The framework answers this one from outside the middleware that tags all others.

@@ -100,10 +100,10 @@ def line(served: Model) -> dict[str, Any]:
     return {**shown, "state": "degraded" if trouble else "ready", "reason": trouble}
 
 
-def failed(name: str, reason: str) -> dict[str, Any]:
-    """A package that failed to load, as the list shows it."""
+def out(name: str, state: str, reason: str | None) -> dict[str, Any]:
+    """A package that isn't served, as the list shows it."""
     unknown = dict.fromkeys(("version", "modality", "task", "family"))
-    return {"name": name, **unknown, "state": "failed", "reason": reason}
+    return {"name": name, **unknown, "state": state, "reason": reason}
 
 
 def standing(served: Model, issued: Certificate) -> dict[str, Any]:

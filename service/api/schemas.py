@@ -179,7 +179,7 @@ class ModelLine(_Shape):
     modality: str | None
     task: str | None
     family: str | None
-    state: Literal["ready", "degraded", "loading", "failed"]
+    state: Literal["ready", "degraded", "loading", "failed", "unloaded"]
     reason: str | None = Field(None, description="Why it failed to load, or which certificates are suspended.")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 
 import uvicorn
 
+from service import journal
 from service.api.door import Door
 from service.api.front import Front
 from service.app import build_app
@@ -36,9 +36,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; then accepted work finishes. Returns 1 when the models could not be served."""
     check_install()
     find(settings.models)
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    journal.open_log(settings.log_level, settings.log_format, access=settings.access_log)
     app = build_app(settings)
     config = uvicorn.Config(
         Front(app),

@@ -228,6 +228,10 @@ class OnnxRunner:
         """Serve one more model on this lane."""
         self._models[model] = sessions
 
+    def drop(self, model: str) -> None:
+        """Serve a model no more; none of its walkers is left."""
+        self._models.pop(model, None)
+
     def run(self, model: str, stage: int, walkers: Sequence[Walker]) -> Outputs:
         """See `Runner.run`."""
         return self._models[model].run(stage, walkers)

@@ -25,13 +25,18 @@ class StatePool:
             name: np.empty((slots, *shape), np.float32) for name, shape in shapes.items()
         }
         self._free = list(reversed(range(slots)))
-        self._spare = spare
+        self._spare, self._slots = spare, slots
         self._lock = Lock()
 
     @property
     def free(self) -> int:
         """Slots left for walkers."""
         return len(self._free) - self._spare
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has a slot, no shadow either."""
+        return len(self._free) == self._slots
 
     def take(self) -> int | None:
         """A slot, or None when every one is in use."""

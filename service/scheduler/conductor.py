@@ -43,11 +43,11 @@ class Conductor:
     """Schedules the walkers of several models on the lanes of one kind of device."""
 
     def __init__(self, courses: Mapping[str, Course], *, lanes: int = 1) -> None:
-        self.courses = courses
+        self.courses = dict(courses)
         self.market = Market({name: course.trade for name, course in courses.items()}, lanes=lanes)
         self.queues = Queues()
         self.shadows = Shadows()
-        self._batching = Batching(courses, self.queues)
+        self._batching = Batching(self.courses, self.queues)
         self._lanes = lanes
         self._running: dict[Batch, float] = {}
         self._ended: list[Ended] = []
@@ -150,6 +150,16 @@ class Conductor:
     def dismiss(self, now: float) -> None:
         """Drop all shadows, now and from now on: accepted work is finished without them."""
         for shadow in self.shadows.dismiss():
+            self._end(shadow, now, error=Cancelled("shadows aren't waited for"))
+
+    def put(self, model: str, course: Course) -> None:
+        """Schedule a model more, or another in the place of its namesake, none of whose walkers is left."""
+        self.courses[model] = course
+        self.market.put(model, course.trade)
+
+    def drop_shadows(self, model: str, now: float) -> None:
+        """End the waiting shadows of a model that makes way."""
+        for shadow in self.shadows.drop(model):
             self._end(shadow, now, error=Cancelled("shadows aren't waited for"))
 
     def abandon(self, error: Exception, now: float) -> None:

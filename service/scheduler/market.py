@@ -98,6 +98,15 @@ class Market:
         self._place = 0
         self._refreshed_at = -math.inf
 
+    def put(self, name: str, trade: Trade) -> None:
+        """A model comes to the market, or another in the place of its namesake, none of whose walkers waits."""
+        if name in self._numbers:
+            self._trades[self._numbers[name]] = trade
+        else:
+            self._numbers[name] = len(self._trades)
+            self._trades.append(trade)
+        self._tables = Tables(self._trades)
+
     @property
     def price(self) -> Price:
         """The price at the last clearing, correctness per device second; 0 while every deadline can be met."""

@@ -57,7 +57,13 @@ class Shadows:
     def dismiss(self) -> list[Walker]:
         """No more shadows from now on; hands over those that wait."""
         self.dismissed = True
-        left = list(self._queues)
+        return self._taken(list(self._queues))
+
+    def drop(self, model: str) -> list[Walker]:
+        """Hands over those of one model that wait."""
+        return self._taken([shadow for shadow in self._queues if shadow.model == model])
+
+    def _taken(self, left: list[Walker]) -> list[Walker]:
         for shadow in left:
             self._queues.remove(shadow)
         return left

@@ -185,6 +185,41 @@ def test_unload_and_load(client: triton.InferenceServerClient) -> None:
     assert client.is_model_ready(MODEL)
 
 
+def test_the_log_s_level_is_shown_and_changed(client: triton.InferenceServerClient) -> None:
+    assert client.get_log_settings(as_json=True)["settings"]["log_info"]["bool_param"] is True
+    told = client.update_log_settings({"log_verbose_level": 1}).settings
+    assert told["log_verbose_level"].uint32_param == 1
+    told = client.update_log_settings({"log_verbose_level": 0, "log_info": True}).settings
+    assert (told["log_info"].bool_param, told["log_verbose_level"].uint32_param) == (True, 0)
+    with pytest.raises(InferenceServerException) as caught:
+        client.update_log_settings({"log_file": "else.txt"})
+    assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
+
+
+def test_nothing_is_traced(client: triton.InferenceServerClient) -> None:
+    for model in ("", MODEL):
+        assert client.get_trace_settings(model).settings["trace_level"].value == ["OFF"]
+        assert client.update_trace_settings(model, {"trace_level": ["OFF"], "trace_rate": None})
+        with pytest.raises(InferenceServerException, match="explain"):
+            client.update_trace_settings(model, {"trace_level": ["TIMESTAMPS"]})
+    with pytest.raises(InferenceServerException, match="no model"):
+        client.get_trace_settings("other")
+
+
+def test_a_request_id_is_taken_and_given_back(channel: grpc.Channel) -> None:
+    call = channel.unary_unary(
+        f"/{SERVICE}/ModelInfer",
+        request_serializer=triton.service_pb2.ModelInferRequest.SerializeToString,
+        response_deserializer=triton.service_pb2.ModelInferResponse.FromString,
+    )
+    asked = triton.service_pb2.ModelInferRequest(model_name=MODEL)
+    asked.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(RED)
+    _, told = call.with_call(asked, metadata=(("x-request-id", "mine-7"),))
+    assert ("x-request-id", "mine-7") in [(one.key, one.value) for one in told.trailing_metadata()]
+    _, told = call.with_call(asked)
+    assert {one.key: one.value for one in told.trailing_metadata()}["x-request-id"]
+
+
 def test_health_and_reflection(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", SERVICE):

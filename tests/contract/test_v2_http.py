@@ -215,6 +215,27 @@ def test_unload_takes_no_new_work_and_load_brings_it_back(start_server: StartSer
         client.close()
 
 
+def test_the_log_s_level_is_shown_and_changed(client: triton.InferenceServerClient) -> None:
+    assert client.get_log_settings()["log_info"] is True
+    assert client.update_log_settings({"log_info": False})["log_info"] is False
+    told = client.update_log_settings({"log_info": True, "log_verbose_level": 0})
+    assert (told["log_info"], told["log_error"], told["log_verbose_level"]) == (True, True, 0)
+    for wrong in ({"log_file": "else.txt"}, {"log_error": False}, {"log_info": 1}, {"colour": True}):
+        with pytest.raises(InferenceServerException):
+            client.update_log_settings(wrong)
+    assert client.get_log_settings() == told
+
+
+def test_nothing_is_traced(client: triton.InferenceServerClient) -> None:
+    for model in (None, MODEL):
+        assert client.get_trace_settings(model)["trace_level"] == ["OFF"]
+        assert client.update_trace_settings(model, {"trace_level": None})["trace_level"] == ["OFF"]
+        with pytest.raises(InferenceServerException, match="explain"):
+            client.update_trace_settings(model, {"trace_level": ["TIMESTAMPS"]})
+    with pytest.raises(InferenceServerException, match="no model"):
+        client.get_trace_settings("other")
+
+
 def test_many_at_once_and_metrics_agree_to_the_last_mac(client: triton.InferenceServerClient, url: str) -> None:
     images, labels = noisy(60, seed=8)
     before = Scrape.of(url).total("offramp_compute_macs_total", model=MODEL)
@@ -255,7 +276,7 @@ def test_plain_json_without_any_header_is_enough(url: str) -> None:
     ("content", "headers", "message"),
     [
         (b"{", {}, "can't be read"),
-        (b"[]", {}, "must be an object"),
+        (b"[]", {}, "must be a JSON object"),
         (b"{}", {}, "has one input"),
         (infer_json(shape=[1, 8, 8, 4]), {}, "values; shape"),
         (infer_json(shape=[-1]), {}, "none below 0"),

@@ -8,13 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.utils import floatToGoString
 
-from service.core import CHEAPEST, FULL, Deadline, Outcome, Price, Reason, Standing, Terms, Walker
-from service.errors import Cancelled, DeadlinePassed, Malformed, OfframpError, StageFailed
+from service.core import CHEAPEST, FULL, Caller, Deadline, Outcome, Price, Reason, Standing, Terms, Walker
+from service.errors import (
+    Cancelled,
+    DeadlinePassed,
+    ImpossibleBudget,
+    Malformed,
+    OfframpError,
+    Overloaded,
+    StageFailed,
+)
 from service.package.graph import StageGraph
 from service.package.load import load
-from service.telemetry import OUTCOMES, SLACK, Metrics, ModelTelemetry
+from service.telemetry import FAILED, OUTCOMES, READY, SLACK, STATES, UNLOADED, Metrics, ModelTelemetry
 from tests.packages import EXITS, MACS, STAGES
 
 
@@ -130,7 +139,7 @@ def test_slack_is_told_only_of_deadlines_that_were_asked_for(metrics: Metrics, t
 
 
 def test_an_input_that_is_refused_has_a_reason(metrics: Metrics, telemetry: ModelTelemetry) -> None:
-    telemetry.refused("impossible-budget")
+    telemetry.refused(ImpossibleBudget("no"))
     telemetry.dropped(Malformed("no picture"))
     assert outcomes(metrics) == {"rejected": 2}
     assert value(metrics, "offramp_refused_total", reason="malformed") == 1
@@ -161,9 +170,29 @@ def test_no_answer_without_a_standing_one(metrics: Metrics, telemetry: ModelTele
     assert outcomes(metrics) == {}
 
 
+def test_the_buckets_of_an_answer_name_the_request_where_the_form_can(
+    metrics: Metrics, telemetry: ModelTelemetry
+) -> None:
+    for request_id in ("abc-1", "", "x" * 120):
+        walker = walked(1)
+        walker.caller = Caller(request_id)
+        telemetry.answered(walker, answer(0), seconds=0.3, budgets={})
+    page = openmetrics.generate_latest(metrics.registry).decode()
+    named = [line for line in page.splitlines() if " # {" in line]
+    assert len(named) == 2
+    assert all('{request_id="abc-1"}' in line for line in named)
+    assert "request_id" not in generate_latest(metrics.registry).decode()
+
+
+def test_a_model_is_in_one_state(metrics: Metrics) -> None:
+    for state in (READY, UNLOADED, FAILED):
+        metrics.tell_state("colours", state)
+        assert [one for one in STATES if value(metrics, "offramp_model_state", state=one)] == [state]
+
+
 def test_two_servers_of_a_process_share_no_counts(graph: StageGraph) -> None:
     first, second = Metrics.new(), Metrics.new()
-    ModelTelemetry(first, "colours", graph).refused("overloaded")
+    ModelTelemetry(first, "colours", graph).refused(Overloaded("full", retry_after=1))
     ModelTelemetry(second, "colours", graph)
     assert (outcomes(first), outcomes(second)) == ({"rejected": 1}, {})
 

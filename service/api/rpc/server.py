@@ -11,8 +11,8 @@ from grpc_reflection.v1alpha import reflection
 
 from service.api.rpc import wire
 from service.api.rpc.servicer import Servicer
-from service.engine import Engine
 from service.errors import SettingsError
+from service.repository import Repository
 
 _FRAME = 1 << 20
 """What a request has beside its tensors: names, shapes, parameters."""
@@ -21,11 +21,11 @@ _FRAME = 1 << 20
 class RpcServer:
     """Serves while the engine does: health says so."""
 
-    def __init__(self, engine: Engine) -> None:
-        limit = engine.settings.max_body_bytes + _FRAME
+    def __init__(self, repository: Repository) -> None:
+        limit = repository.engine.settings.max_body_bytes + _FRAME
         options = [("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(options=options)
-        self._server.add_generic_rpc_handlers((Servicer(engine).handlers(),))
+        self._server.add_generic_rpc_handlers((Servicer(repository).handlers(),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((wire.SERVICE,), self._server, pool=wire.pool())

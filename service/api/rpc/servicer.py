@@ -14,23 +14,27 @@ import grpc
 
 from service.answer import Answer
 from service.api.following import follow
+from service.api.request_id import choose
 from service.api.rpc import wire
-from service.api.v2 import documents, inference
-from service.core import Reached
-from service.engine import Engine, Sample
+from service.api.v2 import diagnostics, documents, inference
+from service.core import Caller, Reached
+from service.engine import Sample
 from service.errors import Malformed, OfframpError
 from service.model import Model
+from service.repository import Repository
+from service.tenants import Account
 
 log = logging.getLogger(__name__)
 
+_REQUEST_ID = "x-request-id"
 Call = Callable[[Any, Any], Awaitable[Any]]
 
 
 class Servicer:
-    """`GRPCInferenceService` on an engine."""
+    """`GRPCInferenceService` on an engine and its repository."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, repository: Repository) -> None:
+        self._engine, self._repository = repository.engine, repository
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """All calls of the service, by name."""
@@ -45,6 +49,8 @@ class Servicer:
             "RepositoryIndex": self.repository_index,
             "RepositoryModelLoad": self.repository_model_load,
             "RepositoryModelUnload": self.repository_model_unload,
+            "TraceSetting": self.trace_setting,
+            "LogSettings": self.log_settings,
             "ModelInfer": self.model_infer,
         }
         handlers = {name: _unary(name, call) for name, call in calls.items()}
@@ -92,15 +98,39 @@ class Servicer:
         shown = [one for one in entries if not request.ready or one["state"] == "READY"]
         return wire.filled("RepositoryIndexResponse", {"models": shown})
 
-    async def repository_model_load(self, request: Any, _: Any) -> Any:
-        """See `Engine.put_back`."""
-        self._engine.put_back(request.model_name)
+    async def repository_model_load(self, request: Any, context: Any) -> Any:
+        """See `Repository.load`."""
+        self._check_admin(context)
+        documents.check_no_override(request.parameters)
+        await self._repository.load(request.model_name or request.repository_name)
         return wire.message("RepositoryModelLoadResponse")()
 
-    async def repository_model_unload(self, request: Any, _: Any) -> Any:
-        """See `Engine.withdraw`."""
-        self._engine.withdraw(request.model_name)
+    async def repository_model_unload(self, request: Any, context: Any) -> Any:
+        """See `Repository.unload`."""
+        self._check_admin(context)
+        await self._repository.unload(request.model_name or request.repository_name)
         return wire.message("RepositoryModelUnloadResponse")()
+
+    async def trace_setting(self, request: Any, context: Any) -> Any:
+        """Read the settings; to set what leaves tracing off does nothing."""
+        if request.model_name:
+            self._engine.model(request.model_name)
+        if request.settings:
+            self._check_admin(context)
+        asked = {name: list(setting.value) or None for name, setting in request.settings.items()}
+        told = diagnostics.change_trace(asked)
+        shown = {name: {"value": value if isinstance(value, list) else [value]} for name, value in told.items()}
+        return wire.filled("TraceSettingResponse", {"settings": shown})
+
+    async def log_settings(self, request: Any, context: Any) -> Any:
+        """Read the log's settings, or change its level."""
+        if request.settings:
+            self._check_admin(context)
+        told = diagnostics.change_log(wire.parameters(request.settings))
+        made = wire.message("LogSettingsResponse")()
+        for name, value in told.items():
+            wire.put(made.settings[name], value)
+        return made
 
     async def model_infer(self, request: Any, context: Any) -> Any:
         """Tensors and a budget in, tensors and a receipt out; the call's own deadline is a deadline."""
@@ -131,17 +161,42 @@ class Servicer:
 
     def _asked(self, request: Any, context: Any) -> tuple[Any, Model, list[Sample]]:
         model = self._model(request.model_name, request.model_version)
+        caller = Caller(_request_id(context))
         try:
+            caller = Caller(caller.request_id, self._account(context, model.name))
             asked = wire.request(request)
-            samples = inference.samples(asked, model, self._engine.settings, time.monotonic())
+            samples = inference.samples(asked, model, self._engine.settings, time.monotonic(), caller)
             inference.check_outputs(asked, model)
         except OfframpError as error:
-            model.telemetry.dropped(error)
+            model.telemetry.dropped(error, caller=caller)
             raise
         return asked, model, [_within(sample, context.time_remaining()) for sample in samples]
 
+    def _account(self, context: Any, model: str) -> Account | None:
+        account = self._engine.tenants.account(_metadata(context))
+        if account is not None:
+            account.check_model(model)
+        return account
+
+    def _check_admin(self, context: Any) -> None:
+        account = self._engine.tenants.account(_metadata(context))
+        if account is not None:
+            account.check_admin()
+
     def _model(self, name: str, version: str) -> Model:
         return inference.versioned(self._engine.model(name), version)
+
+
+def _metadata(context: Any) -> dict[str, str]:
+    """A call's metadata as headers; gRPC gives names in lower case."""
+    return {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _request_id(context: Any) -> str:
+    """As `X-Request-Id` over HTTP: the client's own or a new one, returned in the trailing metadata."""
+    chosen = choose(_metadata(context).get(_REQUEST_ID, ""))
+    context.set_trailing_metadata(((_REQUEST_ID, chosen),))
+    return chosen
 
 
 def _within(sample: Sample, seconds: float | None) -> Sample:
@@ -167,7 +222,7 @@ def _unary(name: str, call: Call) -> grpc.RpcMethodHandler:
         try:
             return await call(request, context)
         except OfframpError as error:
-            await context.abort(grpc.StatusCode[error.grpc], error.detail, _trailing(error))
+            await context.abort(grpc.StatusCode[error.grpc], error.detail, _trailing(context, error))
         except (asyncio.CancelledError, grpc.RpcError):
             raise
         except Exception as error:
@@ -181,6 +236,7 @@ def _unary(name: str, call: Call) -> grpc.RpcMethodHandler:
     )
 
 
-def _trailing(error: OfframpError) -> tuple[tuple[str, str], ...]:
-    after = error.extra.get("retry_after")
-    return () if after is None else (("retry-after", str(max(1, math.ceil(after)))),)
+def _trailing(context: Any, error: OfframpError) -> tuple[tuple[str, str], ...]:
+    """What was set before, and when to come back."""
+    after, told = error.extra.get("retry_after"), tuple(context.trailing_metadata() or ())
+    return told if after is None else (*told, ("retry-after", str(max(1, math.ceil(after)))))

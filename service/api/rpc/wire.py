@@ -34,6 +34,15 @@ _CONTENTS: Mapping[str, str] = {
 """Where a tensor of each type stands in typed contents; FP16 has no place there."""
 
 
+_FIELDS = (
+    (bool, "bool_param"),
+    (int, "int64_param"),
+    (int, "uint32_param"),
+    (float, "double_param"),
+    (str, "string_param"),
+)
+
+
 @cache
 def pool() -> DescriptorPool:
     """The descriptors of inference.proto."""
@@ -66,14 +75,14 @@ def request(given: Any) -> InferRequest:
         raise Malformed(f"{len(raw)} raw contents for {len(given.inputs)} inputs")
     inputs = [_input(one, raw[place] if raw else None) for place, one in enumerate(given.inputs)]
     outputs = [_wanted(one) for one in given.outputs]
-    return InferRequest(inputs, _parameters(given.parameters), outputs, given.id, binary=True)
+    return InferRequest(inputs, parameters(given.parameters), outputs, given.id, binary=True)
 
 
 def reply(answered: InferReply) -> Any:
     """A `ModelInferResponse`, tensors as raw contents."""
     made = message("ModelInferResponse")(model_name=answered.model, model_version=answered.version, id=answered.id)
     for name, value in answered.parameters.items():
-        _set(made.parameters[name], value)
+        put(made.parameters[name], value)
     for tensor in answered.outputs:
         made.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         made.raw_output_contents.append(tensor.raw())
@@ -96,20 +105,22 @@ def _input(given: Any, raw: bytes | None) -> Tensor:
 
 
 def _wanted(given: Any) -> Wanted:
-    classes = _parameters(given.parameters).get("classification", 0)
+    classes = parameters(given.parameters).get("classification", 0)
     if not isinstance(classes, int) or classes < 0:
         raise Malformed(f"output {given.name[:100]!r}: classification is a number of classes")
     return Wanted(given.name, classes=int(classes))
 
 
-def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a map of parameters, or of settings, by name."""
     chosen = {name: value.WhichOneof("parameter_choice") for name, value in given.items()}
     return {name: getattr(given[name], choice) for name, choice in chosen.items() if choice}
 
 
-def _set(parameter: Any, value: Any) -> None:
-    for kind, field in ((bool, "bool_param"), (int, "int64_param"), (float, "double_param"), (str, "string_param")):
-        if isinstance(value, kind):
+def put(parameter: Any, value: Any) -> None:
+    """Fill a parameter, or a setting, with a value of any type that it has a field for."""
+    for kind, field in _FIELDS:
+        if isinstance(value, kind) and field in parameter.DESCRIPTOR.fields_by_name:
             setattr(parameter, field, value)
             return
     raise TypeError(f"no parameter of type {type(value).__name__}")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 from service.engine import Engine
-from service.errors import OfframpError
+from service.errors import OfframpError, Unsupported
 from service.model import Model
 
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
+    "logging",
     "model_configuration",
     "model_repository",
     "parameters",
     "schedule_policy",
     "statistics",
+    "trace",
 )
 _PLATFORM = "onnxruntime_stages"
 _NS = 1e9
@@ -74,7 +77,20 @@ def index(engine: Engine) -> list[dict[str, str]]:
     failed = (
         {"name": name, "version": "", "state": "UNAVAILABLE", "reason": why} for name, why in engine.failed.items()
     )
-    return [*entries, *(one for one in failed if one["name"] not in engine.models)]
+    gone = (
+        {"name": name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"} for name in sorted(engine.withdrawn)
+    )
+    return [*entries, *(one for one in (*failed, *gone) if one["name"] not in engine.models)]
+
+
+def check_no_override(parameters: Mapping[str, Any]) -> None:
+    """Refuse to load what a client sends along: packages are served as they lie on disk.
+
+    Raises:
+        Unsupported: it sent a configuration or files.
+    """
+    if parameters:
+        raise Unsupported(f"a package is loaded as it lies on disk; {sorted(parameters)[0][:50]!r} can't replace parts")
 
 
 def is_ready(engine: Engine, name: str) -> bool:

@@ -13,7 +13,7 @@ from service.answer import Answer
 from service.api import budgets, render
 from service.api.v2.messages import InferReply, InferRequest, Wanted
 from service.api.v2.tensors import BYTES, Tensor
-from service.core import Budget, Reached, Standing
+from service.core import Budget, Caller, Reached, Standing
 from service.engine import Sample
 from service.errors import Malformed, TooLarge
 from service.media.source import Source, open_pixels
@@ -32,7 +32,9 @@ _IGNORED = frozenset({"triton_enable_empty_final_response"})
 _MOST_URGENT, _LEAST_URGENT = 1, 8
 
 
-def samples(request: InferRequest, model: Model, settings: Settings, received_at: float) -> list[Sample]:
+def samples(
+    request: InferRequest, model: Model, settings: Settings, received_at: float, caller: Caller
+) -> list[Sample]:
     """The request's inputs as the engine takes them, none opened yet.
 
     Raises:
@@ -44,7 +46,7 @@ def samples(request: InferRequest, model: Model, settings: Settings, received_at
         raise Malformed("the request has no input")
     if len(opened) > settings.max_inputs:
         raise TooLarge(f"{len(opened)} inputs; at most {settings.max_inputs} are taken", limit=settings.max_inputs)
-    return [Sample(opener, asked, received_at) for opener in opened]
+    return [Sample(opener, asked, received_at, caller=caller) for opener in opened]
 
 
 def check_outputs(request: InferRequest, model: Model) -> None:

@@ -53,7 +53,7 @@ def parse(body: bytes, header_length: int | None) -> InferRequest:
     """
     if header_length is not None and not 0 < header_length <= len(body):
         raise Malformed(f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes")
-    document = _document(body if header_length is None else body[:header_length])
+    document = json_object(body if header_length is None else body[:header_length])
     raw = memoryview(b"" if header_length is None else body[header_length:])
     inputs = []
     for entry in _entries(document, "inputs"):
@@ -69,6 +69,15 @@ def parse(body: bytes, header_length: int | None) -> InferRequest:
     if not isinstance(asked_id, str):
         raise Malformed("'id' must be a string")
     return InferRequest(inputs, parameters, outputs, asked_id, binary)
+
+
+def parameters(body: bytes) -> dict[str, Any]:
+    """The `parameters` of a JSON object that may have some.
+
+    Raises:
+        Malformed: no JSON object, or other values than strings, numbers and booleans.
+    """
+    return dict(_parameters(json_object(body)))
 
 
 def encode(reply: InferReply, request: InferRequest) -> tuple[bytes, int | None]:
@@ -91,14 +100,19 @@ def encode(reply: InferReply, request: InferRequest) -> tuple[bytes, int | None]
     return header + b"".join(raw), len(header) if raw else None
 
 
-def _document(data: bytes) -> dict[str, Any]:
+def json_object(data: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        Malformed: it is none.
+    """
     try:
-        document = json.loads(data)
+        found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"the JSON of the request can't be read: {error}") from error
-    if not isinstance(document, dict):
-        raise Malformed("the request must be an object with 'inputs'")
-    return document
+    if not isinstance(found, dict):
+        raise Malformed("the request must be a JSON object")
+    return found
 
 
 def _entries(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -9,24 +9,44 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.api import bodies
+from service.api import bodies, callers
 from service.api.leaving import unless_gone
-from service.api.v2 import documents, inference, messages
+from service.api.v2 import diagnostics, documents, inference, messages
+from service.core import Caller
 from service.engine import Engine
 from service.errors import Malformed, NotReady, OfframpError, TooLarge
 from service.model import Model
+from service.repository import Repository
 
 # Not in /openapi.json: the protocol is its own contract, and docs/v2.md says how far it goes here.
 router = APIRouter(prefix="/v2", include_in_schema=False)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _WORTH_PACKING = 1024
 """Bytes of a reply below which packing costs more than it saves."""
+_SMALL_BYTES = 1 << 20
 _MODEL, _VERSION = "/models/{model}", "/models/{model}/versions/{version}"
 
 
 def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
+
+
+def _repository(request: Request) -> Repository:
+    repository: Repository = request.app.state.repository
+    return repository
+
+
+async def _settings(request: Request) -> dict[str, Any]:
+    """A small JSON object as the body."""
+    data, _ = await bodies.raw(request, _SMALL_BYTES)
+    return messages.json_object(data or b"{}")
+
+
+async def _told(request: Request) -> dict[str, Any]:
+    """The `parameters` of a small JSON body; empty without one."""
+    data, _ = await bodies.raw(request, _SMALL_BYTES)
+    return messages.parameters(data) if data else {}
 
 
 def _model(request: Request, model: str, version: str | None) -> Model:
@@ -94,6 +114,38 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
     return documents.model(_model(request, model, version))
 
 
+@router.get("/logging")
+async def log_settings() -> dict[str, Any]:
+    """What is logged."""
+    return diagnostics.log_settings()
+
+
+@router.post("/logging")
+async def change_log(request: Request) -> dict[str, Any]:
+    """Log more or less from now on."""
+    callers.check_admin(request)
+    return diagnostics.change_log(await _settings(request))
+
+
+@router.get("/trace/setting")
+@router.get(f"{_MODEL}/trace/setting")
+async def trace_settings(request: Request, model: str | None = None) -> dict[str, Any]:
+    """What is traced: nothing."""
+    if model is not None:
+        _engine(request).model(model)
+    return diagnostics.trace_settings()
+
+
+@router.post("/trace/setting")
+@router.post(f"{_MODEL}/trace/setting")
+async def change_trace(request: Request, model: str | None = None) -> dict[str, Any]:
+    """Takes what leaves tracing off."""
+    callers.check_admin(request)
+    if model is not None:
+        _engine(request).model(model)
+    return diagnostics.change_trace(await _settings(request))
+
+
 @router.post("/repository/index")
 async def index(request: Request) -> list[dict[str, str]]:
     """Every package found, with its state."""
@@ -102,15 +154,18 @@ async def index(request: Request) -> list[dict[str, str]]:
 
 @router.post("/repository/models/{model}/load")
 async def load(request: Request, model: str) -> Response:
-    """Serve an unloaded model again, as it was loaded at the start."""
-    _engine(request).put_back(model)
+    """Serve the package of that name as it lies on disk now: one that appeared, changed, or was unloaded."""
+    callers.check_admin(request)
+    documents.check_no_override(await _told(request))
+    await _repository(request).load(model)
     return JSONResponse({})
 
 
 @router.post("/repository/models/{model}/unload")
 async def unload(request: Request, model: str) -> Response:
-    """Take no new work for a model; what it has is finished."""
-    _engine(request).withdraw(model)
+    """Take no new work for a model, finish what it has, and free what it held."""
+    callers.check_admin(request)
+    await _repository(request).unload(model)
     return JSONResponse({})
 
 
@@ -120,12 +175,13 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     """Tensors and a budget in, tensors and a receipt in `parameters` out."""
     engine, chosen = _engine(request), _model(request, model, version)
     try:
+        caller = callers.of(request, model)
         data, received_at = await bodies.raw(request, engine.settings.max_body_bytes)
         asked = messages.parse(_unpacked(request, data, engine.settings.max_body_bytes), _header_length(request))
-        samples = inference.samples(asked, chosen, engine.settings, received_at)
+        samples = inference.samples(asked, chosen, engine.settings, received_at, caller)
         inference.check_outputs(asked, chosen)
     except OfframpError as error:
-        chosen.telemetry.dropped(error)
+        chosen.telemetry.dropped(error, caller=Caller(request.state.request_id))
         raise
     answers = await unless_gone(request, engine.predict(chosen, samples))
     body, header_length = messages.encode(inference.reply(asked, chosen, answers), asked)

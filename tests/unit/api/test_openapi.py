@@ -78,8 +78,8 @@ def test_operations_have_names_of_their_own(document: Document) -> None:
 @pytest.mark.parametrize(
     ("operation", "statuses"),
     [
-        ("POST /v1/models/{model}/predict", {200, 400, 404, 413, 415, 422, 500, 503, 504}),
-        ("POST /v1/predict", {200, 400, 404, 413, 415, 422, 500, 503, 504}),
+        ("POST /v1/models/{model}/predict", {200, 400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504}),
+        ("POST /v1/predict", {200, 400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504}),
         ("GET /v1/models", {200}),
         ("GET /v1/models/{model}", {200, 404, 503}),
         ("GET /healthz", {200, 503}),
@@ -103,11 +103,11 @@ def test_every_error_has_an_example_that_is_a_problem(document: Document) -> Non
         assert (example.status, example.title, error.status) == (status, error.title, status)
 
 
-def test_a_503_tells_of_its_header(document: Document) -> None:
+def test_a_429_and_a_503_tell_of_their_header(document: Document) -> None:
     for name, operation in operations(document):
         for status, response in operation["responses"].items():
             assert "X-Request-Id" in response["headers"], name
-            assert ("Retry-After" in response["headers"]) == (status == "503"), name
+            assert ("Retry-After" in response["headers"]) == (status in ("429", "503")), name
 
 
 @pytest.mark.parametrize("path", PREDICT)

@@ -58,7 +58,7 @@ def test_a_model_is_of_its_shape(engine: Engine) -> None:
 def test_lines_are_of_their_shape(engine: Engine) -> None:
     assert ModelLine.model_validate_json(as_sent(render.line(engine.model("colours")))).state == "ready"
     ((name, reason),) = engine.failed.items()
-    failed = ModelLine.model_validate_json(as_sent(render.failed(name, reason)))
+    failed = ModelLine.model_validate_json(as_sent(render.out(name, "failed", reason)))
     assert (failed.name, failed.state, failed.version) == ("spoilt", "failed", None)
 
 
