@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from service.errors import Malformed, TooLarge, UnsupportedMedia
 from service.media.base import MediaType, declared, sniff
+from service.media.ngrams import hashed_ngrams
 from service.media.windows import count, span
 
 CHARACTER = 64
@@ -86,7 +87,7 @@ class TextSource:
         """Views of the text, [k, ...]: one for each row of `at` [k, 1], the chunk's number; the default's if None.
 
         `tokens`: int32 [k, count], the chunk's first `count` token numbers, 0 where it has fewer. `chunks`: float32
-        [k, 1], how many chunks the text has.
+        [k, 1], how many chunks the text has. `ngrams`: int32 [k, count], hashed words and pairs of words.
         """
         return _LOOKS[glimpse.glimpse](self, glimpse, _places(glimpse, at))
 
@@ -132,8 +133,17 @@ def _chunks(source: TextSource, glimpse: Any, places: list[int]) -> NDArray[Any]
     return np.full((len(places), 1), count(len(source.text), glimpse.chars), np.float32)
 
 
-_LOOKS: dict[str, Callable[[TextSource, Any, list[int]], NDArray[Any]]] = {"tokens": _tokens, "chunks": _chunks}
-_READS = {"tokens"}
+def _ngrams(source: TextSource, glimpse: Any, places: list[int]) -> NDArray[Any]:
+    read = [source.passage(glimpse.chars, chunk) for chunk in places]
+    return np.stack([hashed_ngrams(passage, glimpse.count, glimpse.buckets) for passage in read])
+
+
+_LOOKS: dict[str, Callable[[TextSource, Any, list[int]], NDArray[Any]]] = {
+    "tokens": _tokens,
+    "chunks": _chunks,
+    "ngrams": _ngrams,
+}
+_READS = {"tokens", "ngrams"}
 
 
 def _places(glimpse: Any, at: NDArray[np.float32] | None) -> list[int]:

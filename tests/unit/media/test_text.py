@@ -6,6 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from service.errors import Malformed, TooLarge, UnsupportedMedia
 from service.media import text as module
+from service.media.ngrams import hashed_ngrams
 from service.media.source import Limits, open_source
 from service.media.text import TextLimits, TextSource
 
@@ -145,3 +146,22 @@ def test_the_default_place_is_the_glimpses_own(folder):
 def test_open_source_opens_text_for_a_model_that_reads_it(folder):
     source = open_source("text", b"word0", "text/plain", Limits(), folder)
     assert isinstance(source, TextSource)
+
+
+@dataclass(frozen=True)
+class Ngrams:
+    count: int = 9
+    buckets: int = 1000
+    chars: int | None = None
+    at: tuple[float, ...] | None = None
+    glimpse: str = "ngrams"
+
+
+def test_ngrams_are_of_the_whole_text_or_of_one_chunk():
+    source = TextSource(LONG)
+    whole = source.look(Ngrams(), None)
+    assert (whole == hashed_ngrams(LONG, 9, 1000)).all()
+    assert source.tells(Ngrams(), None) == [{"chars": [0, len(LONG)]}]
+    chunks = source.look(Ngrams(chars=100), np.array([[0], [2]], np.float32))
+    assert chunks.shape == (2, 9)
+    assert (chunks[1] == hashed_ngrams(source.passage(100, 2), 9, 1000)).all()
