@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ class Title:
     family: str
     router: str
     description: str
+    laps: int = 1
+    zeros: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """Names of further files that stand in the package's folder."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Of the router."""
 
 
 def stage_entries(files: Sequence[Path], glimpses: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -45,22 +51,40 @@ def stage_entries(files: Sequence[Path], glimpses: Mapping[str, Mapping[str, Any
 
 
 def stage_entry(
-    file: Path, after: Sequence[str], glimpses: Mapping[str, Mapping[str, Any]], *, exit_name: str | None
+    file: Path,
+    after: Sequence[str],
+    glimpses: Mapping[str, Mapping[str, Any]],
+    *,
+    exit_name: str | None,
+    name: str | None = None,
+    roles: Mapping[str, Any] | None = None,
+    ragged: int | None = None,
 ) -> dict[str, Any]:
-    """Manifest entry of one graph; `logits` are its answer, `after` the stages that may follow."""
+    """Manifest entry of one graph; `logits` are its answer, `after` the stages that may follow.
+
+    Args:
+        file: the graph.
+        after: names of stages.
+        glimpses: by graph input.
+        exit_name: None without an exit.
+        name: of the stage; the file's unless told.
+        roles: what graph inputs and outputs are, where that is not a glimpse, the answer, or a state of that name.
+        ragged: most rows of a sample.
+    """
+    roles = roles or {}
     model = onnx.load(file)
     inputs = [port.name for port in model.graph.input]
     outputs = [port.name for port in model.graph.output]
     return {
-        "name": file.stem,
+        "name": name or file.stem,
         "graph": file.name,
         "sha256": digest(file),
         "macs_per_row": macs_per_row(model),
-        "inputs": {name: dict(glimpses[name]) if name in glimpses else "state" for name in inputs},
-        "outputs": {name: "answer" if name == "logits" else "state" for name in outputs},
+        "inputs": {port: dict(glimpses[port]) if port in glimpses else roles.get(port, "state") for port in inputs},
+        "outputs": {port: roles.get(port, "answer" if port == "logits" else "state") for port in outputs},
         "exit": exit_name,
         "next": list(after),
-    }
+    } | ({"ragged": ragged} if ragged else {})
 
 
 def exit_macs(stages: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
@@ -83,7 +107,7 @@ def write(
     """
     (folder / LABELS).write_text("\n".join(labels) + "\n")
     np.savez_compressed(folder / CALIBRATION, allow_pickle=False, **arrays)
-    content = _content(title, stages, digest(folder / CALIBRATION), provenance)
+    content = _content(folder, title, stages, digest(folder / CALIBRATION), provenance)
     (folder / FILE).write_text(yaml.safe_dump(content, sort_keys=False, width=110))
     package = load(folder)
     build(package)
@@ -113,7 +137,7 @@ def draft(
     tables: Mapping[str, NDArray[Any]],
 ) -> Package:
     """The package as its router needs it while there is no record yet: to walk the splits that it will be made of."""
-    described = Manifest.model_validate(_content(title, stages, "0" * 64, {}))
+    described = Manifest.model_validate(_content(folder, title, stages, "0" * 64, {}))
     answers, walks = np.empty(0, np.int16), np.empty((0, 0), np.int64)
     record = Record(
         prices=np.empty(0),
@@ -121,16 +145,26 @@ def draft(
         predictions=walks.astype(np.int16),
         exits=walks.astype(np.int8),
         macs=walks,
-        routes=walks.astype(np.uint8),
-        route=walks.astype(np.int16),
+        routes=walks.astype(np.uint16),
+        route=walks.astype(np.int32),
     )
-    return Package(folder, described, StageGraph.of(described.stages), tuple(labels), record, tables, "")
+    return Package(
+        folder, described, StageGraph.of(described.stages, described.laps), tuple(labels), record, tables, ""
+    )
 
 
 def _content(
-    title: Title, stages: Sequence[Mapping[str, Any]], calibration: str, provenance: Mapping[str, Any]
+    folder: Path,
+    title: Title,
+    stages: Sequence[Mapping[str, Any]],
+    calibration: str,
+    provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest; `calibration` is the hash of its file."""
+    looped: dict[str, Any] = {"laps": title.laps} if title.laps > 1 else {}
+    looped |= {"zeros": list(title.zeros)} if title.zeros else {}
+    looped |= {"files": {name: digest(folder / name) for name in title.files}} if title.files else {}
+    parameters = {"parameters": dict(title.parameters)} if title.parameters else {}
     general = {"format": FORMAT, "name": title.name, "version": title.version, "modality": title.modality}
     return general | {
         "task": title.task,
@@ -138,7 +172,8 @@ def _content(
         "description": title.description,
         "labels": LABELS,
         "stages": [dict(stage) for stage in stages],
-        "router": {"name": title.router},
+        **looped,
+        "router": {"name": title.router, **parameters},
         "calibration": {"file": CALIBRATION, "sha256": calibration},
         "provenance": dict(provenance),
     }

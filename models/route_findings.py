@@ -36,11 +36,11 @@ class RouteWalks(Protocol):
         """Spent by the whole walk, [P, n]."""
 
     @property
-    def routes(self) -> NDArray[np.uint8]:
+    def routes(self) -> NDArray[np.uint16]:
         """How often each stage runs, by route: [R, S]."""
 
     @property
-    def route(self) -> NDArray[np.int16]:
+    def route(self) -> NDArray[np.int32]:
         """Index into `routes`, [P, n]."""
 
     @property

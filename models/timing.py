@@ -11,12 +11,15 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from models.export import Arrays, run, session
 from service.package.load import Package, load
+from service.package.stage import Stage
 
 ROUNDS = 300
 WARM_ROUNDS = 30
@@ -29,18 +32,18 @@ def stage_ms(package: Package, rounds: int = ROUNDS, rows: int = 1) -> dict[str,
     them, and a slow moment of the machine falls on all of them.
     """
     graphs = [session(package.path / stage.graph) for stage in package.manifest.stages]
-    taken = np.array([_round(graphs, glimpses(package, rows)) for _ in range(WARM_ROUNDS + rounds)])
+    taken = np.array([_round(package, graphs, rows) for _ in range(WARM_ROUNDS + rounds)])
     medians = np.median(taken[WARM_ROUNDS:], axis=0) * 1e3
-    return dict(zip(package.graph.names, (float(ms) for ms in medians), strict=True))
-
-
-def glimpses(package: Package, rows: int) -> Arrays:
-    """Noise in the place of what the first stage asks for."""
-    rng = np.random.default_rng(0)
-    asked = package.manifest.stages[0].glimpses
     return {
-        name: rng.integers(0, 256, (rows, spec.height, spec.width, 3), dtype=np.uint8) for name, spec in asked.items()
+        name: float(medians[stage]) for name, stage in zip(package.graph.names, package.graph.stage_of, strict=True)
     }
+
+
+def glimpses(stage: Stage, rows: int) -> Arrays:
+    """Noise in the place of what a stage asks for, by graph input."""
+    rng = np.random.default_rng(0)
+    # Up to 255 whatever the type: every vocabulary has that many tokens.
+    return {name: rng.integers(0, 256, (rows, *spec.shape)).astype(spec.dtype) for name, spec in stage.glimpses.items()}
 
 
 def read(file: Path) -> dict[str, float]:
@@ -48,15 +51,24 @@ def read(file: Path) -> dict[str, float]:
     return {str(name): float(ms) for name, ms in json.loads(file.read_text())["stage_ms"].items()}
 
 
-def _round(graphs: Sequence[ort.InferenceSession], state: Arrays) -> list[float]:
+def _round(package: Package, graphs: Sequence[ort.InferenceSession], rows: int) -> list[float]:
     """Seconds of every stage; each overwrites the states that it makes."""
-    taken = []
-    for graph in graphs:
+    taken, state = [], dict[str, NDArray[Any]]()
+    for stage, graph in zip(package.manifest.stages, graphs, strict=True):
+        given = _given(stage, graph, state, rows)
         start = perf_counter()
-        made = run(graph, state)
+        made = run(graph, given)
         taken.append(perf_counter() - start)
-        state |= made
+        state |= {name: made[port] for port, name in stage.writes.items()}
     return taken
+
+
+def _given(stage: Stage, graph: ort.InferenceSession, state: Arrays, rows: int) -> Arrays:
+    """What a stage reads; zeros where no stage before has made it."""
+    shapes = {port.name: (rows, *port.shape[1:]) for port in graph.get_inputs()}
+    made = {port: state[name] for port, name in stage.reads.items() if name in state}
+    blank = {port: np.zeros(shapes[port], np.float32) for port in (*stage.reads, *stage.reads_rows)}
+    return {**blank, **made, **glimpses(stage, rows)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

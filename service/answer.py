@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ class Answer:
         kept: for each budget kind that was asked (`latency_ms`, `accuracy`, ..), whether this answer keeps it. A
             certified target is kept unless the exit was forced: forced exits are outside the certificate.
         seconds: from the request's last byte to this answer.
+        full_macs: MACs of the full walk of this input.
+        seen: for each step of the trace what it looked at, in the words of the input's medium; empty unless explained.
+        picture: PNG of what was looked at; None where there is nothing to show.
     """
 
     package: Package
@@ -30,6 +33,9 @@ class Answer:
     kept: Mapping[str, bool]
     seconds: float
     trace: list[Step] | None
+    full_macs: int
+    seen: Sequence[Sequence[Mapping[str, Any]]] = ()
+    picture: bytes | None = None
 
     @classmethod
     def of(cls, package: Package, budget: Budget, walker: Walker, outcome: Outcome, now: float) -> Answer:
@@ -47,12 +53,13 @@ class Answer:
             kept=_kept(budget, walker.terms.due, outcome.reason, now),
             seconds=now - walker.arrived_at,
             trace=walker.trace,
+            full_macs=walker.full_macs or package.graph.full_macs,
         )
 
     @property
     def fraction_of_full(self) -> float:
         """Share of the full network's MACs that this answer cost."""
-        return self.ledger.macs / self.package.graph.full_macs
+        return self.ledger.macs / self.full_macs
 
 
 def _kept(budget: Budget, deadline: Deadline, reason: Reason, now: float) -> dict[str, bool]:

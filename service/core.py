@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NewType, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 Price = NewType("Price", float)
@@ -148,6 +149,8 @@ class Ledger:
     """What a walker spent. Device seconds are its share of each batch that it was in."""
 
     stages: list[str] = field(default_factory=list)
+    stage_macs: list[int] = field(default_factory=list)
+    """What each of `stages` cost."""
     macs: int = 0
     rows: int = 0
     device_s: float = 0.0
@@ -155,10 +158,11 @@ class Ledger:
     decode_s: float = 0.0
     glimpses: int = 0
 
-    def charge(self, stage: str, *, macs: int, device_s: float) -> None:
-        """Book one row of one stage."""
+    def charge(self, stage: str, *, macs: int, device_s: float, rows: int = 1) -> None:
+        """Book a stage; `macs` and `device_s` are those of all the `rows` that the sample had there."""
         self.stages.append(stage)
-        self.rows += 1
+        self.stage_macs.append(macs)
+        self.rows += rows
         self.macs += macs
         self.device_s += device_s
 
@@ -190,6 +194,12 @@ class Step:
     """The stage that follows; None where the walk ends."""
     signals: Mapping[str, float | list[float]]
     """What the router went by, in its own words."""
+    place: int = 0
+    """Index of the stage in the graph."""
+    rows: int = 1
+    """Rows of this sample that ran; more than 1 where the stage is ragged."""
+    look: NDArray[np.float32] | None = None
+    """Where the stage's glimpses were taken, float32 [rows, coordinates]; None where that was not chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +244,8 @@ class Reached:
     macs: int
     device_s: float
     stages: tuple[str, ...]
+    full_macs: int | None = None
+    """MACs of the full walk of this very input, where that isn't the same for all."""
 
 
 class Payer(Protocol):
@@ -271,6 +283,7 @@ class Walker:
     terms: Terms
     arrived_at: float
     glimpses: dict[str, NDArray[Any]]
+    """What the stage that it stands at asked for, by graph input: [...], or [rows, ...] where the stage is ragged."""
     listener: Listener
     watcher: Watcher | None = None
     caller: Caller = NOBODY
@@ -279,6 +292,16 @@ class Walker:
     stage: int = 0
     since: float = 0.0
     """When it began to wait at its stage."""
+    picks: NDArray[np.int64] | None = None
+    """Which of its rows run at the ragged stage that it stands at, [rows]; None where the stage isn't ragged."""
+    look: NDArray[np.float32] | None = None
+    """Where the router wants its glimpses taken at that stage, [rows, coordinates]; None: where the stage says."""
+    looking: bool = False
+    """It stands at a stage whose glimpses are being made."""
+    source: Any = None
+    """The opened input, kept while a later stage may ask for another glimpse of it."""
+    full_macs: int | None = None
+    """MACs of the full walk of this very input, where that isn't the same for all."""
     ledger: Ledger = field(default_factory=Ledger)
     standing: Standing | None = None
     worth: Price = CHEAPEST
@@ -299,6 +322,11 @@ class Walker:
     """Where its answers at every exit are noted, if it was drawn to be audited."""
     shadow: bool = False
     """It finishes the walk of an audited walker whose answer is out; nobody waits for it."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that it brings to the stage that it stands at."""
+        return 1 if self.picks is None else len(self.picks)
 
     @property
     def urgency_at(self) -> float:

@@ -19,6 +19,7 @@ from service.catalogue import Catalogue
 from service.core import NOBODY, Budget, Caller, OnMiss, Outcome, Walker, Watcher
 from service.errors import Cancelled, DeadlinePassed, NotReady, Overloaded, QuotaExceeded
 from service.executor import Executor
+from service.lookout import Lookout, explained, look
 from service.media.source import Source
 from service.model import Model
 from service.runtime.onnx import OnnxRunner, check_install
@@ -95,8 +96,16 @@ class Engine:
         conductor = Conductor(courses, lanes=self.settings.lanes)
         self.metrics.price.set_function(lambda: conductor.market.price)
         routers = {name: model.router for name, model in self.models.items()}
-        self._executor = Executor(conductor, routers, self._runners, on_batch=self._count_batch, on_ended=self._deliver)
+        self._executor = Executor(
+            conductor,
+            routers,
+            self._runners,
+            on_batch=self._count_batch,
+            on_ended=self._deliver,
+            on_look=lambda walker: self._lookout.send(walker),
+        )
         self._decoders = ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="decode")
+        self._lookout = Lookout(self.models, self._decoders, self._executor)
         for model in self.models.values():
             self._expect(model)
         self._executor.start()
@@ -110,8 +119,8 @@ class Engine:
     def stop(self) -> None:
         """Finish the accepted work and end the threads. Blocks up to `settings.drain_s`."""
         self.ready = False
-        self._decoders.shutdown(wait=True)
         self._executor.stop(self.settings.drain_s)
+        self._decoders.shutdown(wait=True)
 
     def model(self, name: str) -> Model:
         """A model by name.
@@ -278,7 +287,10 @@ class Engine:
             self._turn_back(model, walker, error)
             raise
         outcome = await self._finish(walker)
-        return Walked(walker, outcome, self._conclude(model, sample, walker, outcome))
+        answer = self._conclude(model, sample, walker, outcome)
+        if sample.explain:
+            answer = await asyncio.get_running_loop().run_in_executor(self._decoders, explained, answer, walker)
+        return Walked(walker, outcome, answer)
 
     def _turn_back(self, model: Model, walker: Walker, error: BaseException) -> None:
         """A walker that was let in, but never came to the lanes, gives up its place. Once; else it does nothing."""
@@ -295,18 +307,17 @@ class Engine:
         more than the decoding.
         """
         start = time.monotonic()
-        wanted = model.package.manifest.stages[0].glimpses
 
-        def look(source: Source) -> None:
-            for name, glimpse in wanted.items():
-                walker.glimpses[name] = source.glimpse(glimpse.height, glimpse.width)
+        def begin(source: Source) -> None:
+            if model.package.graph.looks_again or sample.explain:
+                walker.source = source
+            look(model.package, walker, source)
 
         source = sample.open() if sample.light else None
         if source is not None and source.area <= _LIGHT_PIXELS:
-            look(source)
+            begin(source)
         else:
-            await asyncio.get_running_loop().run_in_executor(self._decoders, lambda: look(source or sample.open()))
-        walker.ledger.glimpses += len(wanted)
+            await asyncio.get_running_loop().run_in_executor(self._decoders, lambda: begin(source or sample.open()))
         walker.ledger.decode_s += time.monotonic() - start
 
     async def _finish(self, walker: Walker) -> Outcome:
@@ -352,7 +363,7 @@ class Engine:
         return answer
 
     def _count_batch(self, batch: Batch, seconds: float) -> None:
-        self.models[batch.model].telemetry.batch(batch.stage, len(batch.walkers), seconds, batch.release.value)
+        self.models[batch.model].telemetry.batch(batch.stage, batch.rows, seconds, batch.release.value)
 
     def _deliver(self, ended: Ended) -> None:
         """Called by lanes: free the walker's slot, book its ledger, tell whoever waits."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from service.core import Reached, Walker, Watcher
 from service.errors import NotReady, OfframpError, StageFailed
-from service.routing.base import LEAVE, Router, routed
+from service.routing.base import LEAVE, Router, routed, straight
 from service.runtime.base import Runner
 from service.scheduler.batch import Batch, Ended
 from service.scheduler.conductor import Conductor
@@ -29,8 +29,9 @@ _NO_LANE = NotReady("no lane is left to run stages; the server has to be restart
 class Executor:
     """Runs what the conductor chooses, one thread a runner, with one lock around the conductor.
 
-    `on_batch` (batch, seconds) and `on_ended` are called by lane threads, or by whoever submits or cancels, outside the
-    lock; they must be quick and must not raise.
+    `on_batch` (batch, seconds), `on_ended` and `on_look` (a walker that needs glimpses, and is to `arrive` with them or
+    to be `lost`) are called by lane threads, or by whoever submits or cancels, outside the lock; they must be quick and
+    must not raise.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Executor:
         *,
         on_batch: Callable[[Batch, float], None],
         on_ended: Callable[[Ended], None],
+        on_look: Callable[[Walker], None],
     ) -> None:
         self._conductor, self._routers = conductor, dict(routers)
-        self._on_batch, self._on_ended = on_batch, on_ended
+        self._on_batch, self._on_ended, self._on_look = on_batch, on_ended, on_look
         lock = threading.RLock()
         self._changed = threading.Condition(lock)
         self._earlier = threading.Condition(lock)
@@ -111,6 +113,7 @@ class Executor:
         """An admitted walker will not be submitted."""
         with self._acting() as conductor:
             conductor.withdraw(walker)
+            self._changed.notify()
 
     def submit(self, walker: Walker) -> None:
         """Hand an admitted walker to the conductor and wake a lane."""
@@ -120,6 +123,19 @@ class Executor:
                 conductor.abandon(_NO_LANE, time.monotonic())
             self._changed.notify()
             self._set_clock()
+
+    def arrive(self, walker: Walker, seconds: float) -> None:
+        """The glimpses that a walker needed are made, which took so many seconds; wake a lane."""
+        with self._acting() as conductor:
+            conductor.arrive(walker, seconds, time.monotonic())
+            self._changed.notify()
+            self._set_clock()
+
+    def lose(self, walker: Walker, error: Exception) -> None:
+        """The glimpses that a walker needed can't be made: it ends with that error."""
+        with self._acting() as conductor:
+            conductor.lose(walker, error, time.monotonic())
+            self._changed.notify()
 
     def cancel(self, walker: Walker) -> None:
         """Its client has gone: it ends now if it waits, or with the stage that it is in."""
@@ -131,16 +147,20 @@ class Executor:
         """Act on the conductor alone; then, outside the lock, whoever passed an exit or ended is told."""
         reached: Sequence[tuple[Watcher, Reached]] = ()
         ended: Sequence[Ended] = ()
+        looks: Sequence[Walker] = ()
         try:
             with self._changed:
                 try:
                     yield self._conductor
                 finally:
                     reached, ended = self._conductor.take_reached(), self._conductor.take_ended()
+                    looks = self._conductor.take_looks()
         finally:
             for watcher, passed in reached:
                 watcher(passed)
             self._tell(ended)
+            for walker in looks:
+                self._on_look(walker)
 
     def _lane(self, runner: Runner) -> None:
         try:
@@ -179,10 +199,10 @@ class Executor:
         while True:
             with self._acting() as conductor:
                 batch = conductor.choose(time.monotonic())
-                stopping = self._stopping
-                if batch is None and not conductor.has_ended and not stopping:
+                over = self._stopping and not conductor.expects
+                if batch is None and not (conductor.has_ended or conductor.has_looks or over):
                     self._changed.wait(_IDLE_S)
-            if batch is not None or stopping:
+            if batch is not None or over:
                 return batch
 
     def _keep_time(self) -> None:
@@ -204,8 +224,12 @@ class Executor:
         """Run and route a batch; returns what to do with it at the conductor, given the time."""
         try:
             outputs = runner.run(batch.model, batch.stage, batch.walkers)
-            router = self._routers[batch.model]
-            routing = routed(router, batch.stage, outputs, batch.prices, batch.own_prices)
+            graph = self._conductor.courses[batch.model].graph
+            if graph.rows[batch.stage] > 1:
+                routing = straight(len(batch.walkers), graph.after[batch.stage][0])
+            else:
+                router = self._routers[batch.model]
+                routing = routed(router, batch.stage, outputs, batch.prices, batch.own_prices)
             going_on = np.flatnonzero(routing.next != LEAVE).tolist()
             if going_on:
                 runner.keep(batch.model, batch.stage, batch.walkers, going_on)

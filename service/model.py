@@ -144,19 +144,25 @@ def profile(package: Package, lanes: Sequence[ModelSessions], router: Router) ->
     most = lanes[0].max_rows
     sizes = sorted({size for size in _SIZES if size < most} | {most})
     seconds = [_stage_seconds(package, lanes[0], router, rows) for rows in sizes]
-    return [StageTimes(sizes, by_size) for by_size in zip(*seconds, strict=True)]
+    times = [StageTimes(sizes, by_size) for by_size in zip(*seconds, strict=True)]
+    # Laps share the times of their stage, so that each teaches all.
+    return [times[stage] for stage in package.graph.stage_of]
 
 
 def _stage_seconds(package: Package, lane: ModelSessions, router: Router, rows: int) -> list[float]:
     """Median seconds of each stage for a batch of blank inputs."""
     work = StageWork.of(package, lane, router, rows)
-    return [work.seconds(stage) for stage in range(len(package.manifest.stages))]
+    return [work.seconds(package.graph.first_place(stage)) for stage in range(len(package.manifest.stages))]
 
 
 def blank_walker(package: Package, slot: int) -> Walker:
     """A walker with an all-zero input, for warm-up and benchmarks: it wants the full network and waits for nobody."""
-    specs = package.manifest.stages[0].glimpses
-    glimpses = {name: np.zeros((spec.height, spec.width, 3), np.uint8) for name, spec in specs.items()}
+    # One row of every glimpse that any stage asks for, and the first of a ragged stage's rows.
+    glimpses = {
+        name: np.zeros((1, *spec.shape) if stage.ragged else spec.shape, spec.dtype)
+        for stage in package.manifest.stages
+        for name, spec in stage.glimpses.items()
+    }
     terms = Terms(FULL, CHEAPEST, NEVER, package.graph.full_macs, 0.0)
     return Walker(package.name, terms, 0.0, glimpses, lambda *_: None, slot=slot)
 
@@ -165,6 +171,7 @@ def blank_walker(package: Package, slot: int) -> Walker:
 class StageWork:
     """A batch as a lane would run it: gather, run, route, keep. Slots 0.. of the pool must be free."""
 
+    package: Package
     lane: ModelSessions
     router: Router
     walkers: Sequence[Walker]
@@ -173,15 +180,20 @@ class StageWork:
     @classmethod
     def of(cls, package: Package, lane: ModelSessions, router: Router, rows: int) -> StageWork:
         """Blank walkers at the price "full"."""
-        return cls(lane, router, [blank_walker(package, slot) for slot in range(rows)], np.full(rows, FULL))
+        walkers = [blank_walker(package, slot) for slot in range(rows)]
+        return cls(package, lane, router, walkers, np.full(rows, FULL))
 
     def run(self, stage: int) -> None:
-        """Run and route one stage, and keep the state of every row."""
-        self.router.route(stage, self.lane.run(stage, self.walkers), self.prices)
+        """Run and route one stage, by its place, and keep the state of every row."""
+        outputs = self.lane.run(stage, self.walkers)
+        if self.package.graph.rows[stage] == 1:
+            self.router.route(stage, outputs, self.prices)
         self.lane.keep(stage, self.walkers, range(len(self.walkers)))
 
     def seconds(self, stage: int) -> float:
         """Median seconds of a few runs, after one that counts for nothing."""
+        for walker in self.walkers:
+            walker.picks = np.zeros(1, np.int64) if self.package.graph.rows[stage] > 1 else None
         self.run(stage)
         return median(self._once(stage) for _ in range(_REPEATS))
 

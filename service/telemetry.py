@@ -200,15 +200,15 @@ class ModelTelemetry:
             (name, reason): metrics.exits.labels(model, name, reason.value) for name in graph.exits for reason in Reason
         }
         self._wasted = {reason: metrics.wasted.labels(model, reason) for reason in (CANCELLED, EXPIRED, ERROR, SHADOW)}
+        # Labelled by stage: a loop's laps count together, and the set of labels stays small.
         self._stage_macs = {
-            name: (metrics.stage_macs.labels(model, name), macs)
-            for name, macs in zip(graph.names, graph.macs, strict=True)
+            name: metrics.stage_macs.labels(model, kind) for name, kind in zip(graph.names, graph.kinds, strict=True)
         }
-        self._stage_rows = [metrics.stage_rows.labels(model, name) for name in graph.names]
-        self._stage_seconds = [metrics.stage_seconds.labels(model, name) for name in graph.names]
+        self._stage_rows = [metrics.stage_rows.labels(model, kind) for kind in graph.kinds]
+        self._stage_seconds = [metrics.stage_seconds.labels(model, kind) for kind in graph.kinds]
         self._releases = {
-            (place, release.value): metrics.releases.labels(model, name, release.value)
-            for place, name in enumerate(graph.names)
+            (place, release.value): metrics.releases.labels(model, kind, release.value)
+            for place, kind in enumerate(graph.kinds)
             for release in Release
         }
         self.certificate = metrics.certificate.labels(model)
@@ -241,14 +241,13 @@ class ModelTelemetry:
         self._exits[outcome.standing.exit, outcome.reason].inc()
         self._duration.observe(seconds, exemplar)
         self._compute.observe(walker.ledger.macs, exemplar)
-        for stage in walker.ledger.stages:
-            counter, macs = self._stage_macs[stage]
-            counter.inc(macs)
+        for stage, macs in zip(walker.ledger.stages, walker.ledger.stage_macs, strict=True):
+            self._stage_macs[stage].inc(macs)
         self._device.observe(walker.ledger.device_s)
         self._queue.observe(walker.ledger.queue_s)
         self._decode_s += walker.ledger.decode_s
         self._last_answer_at = time.time()
-        self._saved.inc(max(0, self._graph.full_macs - walker.ledger.macs))
+        self._saved.inc(max(0, (walker.full_macs or self._graph.full_macs) - walker.ledger.macs))
         if "latency_ms" in budgets:
             self._slack.observe(walker.terms.due.at - walker.arrived_at - seconds)
         for budget, met in budgets.items():
@@ -262,7 +261,7 @@ class ModelTelemetry:
         return Totals(
             answers=answers,
             failures=sum(outcomes.values()) - answers,
-            batches=int(sum(_value(rows, "_count") for rows in self._stage_rows)),
+            batches=int(sum(_value(rows, "_count") for rows in set(self._stage_rows))),
             seconds=_value(self._duration, "_sum"),
             queue_s=_value(self._queue, "_sum"),
             decode_s=self._decode_s,

@@ -271,7 +271,7 @@ def one_stage(
 ) -> Record:
     """A record whose walks all run one stage and leave at its exit, whatever they are said to cost."""
     nowhere = np.zeros_like(predictions)
-    return Record(prices, labels, predictions, nowhere.astype(np.int8), macs, np.ones((1, 1), np.uint8), nowhere)
+    return Record(prices, labels, predictions, nowhere.astype(np.int8), macs, np.ones((1, 1), np.uint16), nowhere)
 
 
 def _walk(router: Router, logits: NDArray[np.float32], price: float) -> Walks:

@@ -78,7 +78,7 @@ def training_inputs(package: Package) -> Arrays:
     """
     used = [package.tables[name] for name in ("router_index", "calibration_index") if name in package.tables]
     specs = package.manifest.stages[0].glimpses
-    fitting = all((spec.height, spec.width) == (SIDE, SIDE) for spec in specs.values())
+    fitting = all(spec.shape == (SIDE, SIDE, 3) for spec in specs.values())
     if not fitting or len(used) < 2 or "CIFAR-10" not in str(package.manifest.provenance.get("data")):
         raise NoSamples(
             f"{package.name} wasn't made from CIFAR-10: models.compress.walks must learn where its inputs are"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from service.answer import Answer
@@ -38,7 +39,10 @@ def answer(given: Answer, form: MapForm = "runs") -> dict[str, Any]:
         "timing_ms": timing(given),
     }
     if given.trace is not None:
-        shown["walk"] = [_step(step) for step in given.trace]
+        seen = given.seen or [()] * len(given.trace)
+        shown["walk"] = [_step(step) | {"seen": list(saw)} for step, saw in zip(given.trace, seen, strict=True)]
+        if given.picture is not None:
+            shown["picture"] = "data:image/png;base64," + base64.b64encode(given.picture).decode()
     return shown
 
 
@@ -49,7 +53,7 @@ def reached(passed: Reached, package: Package, form: MapForm = "runs") -> dict[s
         "output": package.task.document(passed.standing.output, package.labels, form),
         "compute": {
             "mmacs": passed.macs / 1e6,
-            "fraction_of_full": passed.macs / package.graph.full_macs,
+            "fraction_of_full": passed.macs / (passed.full_macs or package.graph.full_macs),
             "device_ms": _ms(passed.device_s),
             "stages": list(passed.stages),
         },
@@ -84,7 +88,8 @@ def model(served: Model) -> dict[str, Any]:
                 "exit": stage.exit,
                 "next": list(stage.next),
             }
-            for stage, times in zip(manifest.stages, served.course.times, strict=True)
+            for place, stage in enumerate(manifest.stages)
+            for times in [served.course.times[graph.first_place(place)]]
         ],
         "default": standing(served, served.curve.default),
         "curve": [_point(point) for point in served.curve.points],
@@ -135,6 +140,7 @@ def _step(step: Step) -> dict[str, Any]:
         "stage_ms": _ms(step.stage_s),
         "verdict": step.verdict,
         "next": step.next,
+        "rows": step.rows,
         "signals": dict(step.signals),
     }
 

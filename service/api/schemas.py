@@ -107,7 +107,9 @@ class WalkStep(_Shape):
     stage_ms: float
     verdict: str = Field(description="`go on`, or the reason for which the walk ended here.")
     next: str | None = Field(description="The stage that follows.")
+    rows: int = Field(description="Rows of this input that ran: more than 1 where a stage runs over tiles or frames.")
     signals: dict[str, float | list[float]] = Field(description="What the router went by, in its family's words.")
+    seen: list[dict[str, Any]] = Field(description="What it looked at: boxes in pixels, moments, ranges of characters.")
 
 
 class AnswerShape(_Shape):
@@ -151,6 +153,7 @@ class AnswerShape(_Shape):
     budget: BudgetReceipt
     timing_ms: Timing
     walk: list[WalkStep] | None = None
+    picture: str | None = Field(default=None, description="With `explain`: what was looked at, a PNG as data URL.")
 
 
 class Answers(_Shape):

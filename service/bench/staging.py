@@ -37,6 +37,18 @@ class Staging:
     ratio: float
 
 
+def joinable(package: Package) -> bool:
+    """Whether the full walk can be one graph: it looks once, without loop or rows that may be left out."""
+    graph = package.graph
+    return not graph.looks_again and max(graph.lap_of) == 0 and max(graph.rows) == 1 and not _renames(package)
+
+
+def _renames(package: Package) -> bool:
+    """Whether a state goes by another name in a graph: there the graphs don't join by their tensors' names."""
+    roles = [each for stage in package.manifest.stages for each in (stage.reads, stage.writes)]
+    return any(port != name for each in roles for port, name in each.items())
+
+
 def staged_over_whole(package: Package, rows: int, settings: Settings) -> Staging:
     """Time a batch both ways.
 
@@ -80,7 +92,7 @@ def _whole(package: Package, rows: int, settings: Settings) -> Callable[[], None
     session = ort.InferenceSession(_joined(package), options, providers=[PROVIDERS[settings.device]])
     binding = session.io_binding()
     for name, spec in package.manifest.stages[0].glimpses.items():
-        image = np.zeros((rows, spec.height, spec.width, 3), np.uint8)
+        image = np.zeros((rows, *spec.shape), spec.dtype)
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(image))
     for node in session.get_outputs():
         value = np.zeros((rows, *node.shape[1:]), np.float32)

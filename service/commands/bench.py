@@ -9,7 +9,7 @@ from typing import Any
 
 from service import cores
 from service.bench.scheduling import microseconds_per_walker_stage
-from service.bench.staging import staged_over_whole
+from service.bench.staging import joinable, staged_over_whole
 from service.errors import SettingsError
 from service.model import find
 from service.package.curves import Curve
@@ -33,7 +33,7 @@ def run(given: argparse.Namespace, settings: Settings) -> int:
     if not packages:
         raise SettingsError("no packages to measure; name a folder with --models")
     figures = {package.name: _figures(package, settings) for package in packages}
-    first = next(iter(figures.values()))
+    first = next((each for each in figures.values() if each["staged_over_whole"]), next(iter(figures.values())))
     report = {
         "machine": {"cores": cores.available(), "python": platform.python_version(), "device": settings.device},
         "staged_over_whole": first["staged_over_whole"],
@@ -45,7 +45,8 @@ def run(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def _figures(package: Package, settings: Settings) -> dict[str, Any]:
-    ratios = {batch: staged_over_whole(package, batch, settings) for batch in BATCHES}
+    batches = BATCHES if joinable(package) else ()
+    ratios = {batch: staged_over_whole(package, batch, settings) for batch in batches}
     curve = Curve(package.record, package.graph.full_macs, package.digest, PROVIDERS[settings.device])
     return {
         "staged_over_whole": {str(batch): round(ratio.ratio, 4) for batch, ratio in ratios.items()},

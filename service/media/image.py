@@ -7,7 +7,12 @@ Both `open` (microseconds; up to 0.2 s for a hostile file) and `glimpse` belong 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import Malformed, TooLarge
 from service.media.base import MediaType, identify
@@ -15,6 +20,7 @@ from service.media.codecs import bmp, gif, jpeg, png, webp
 from service.media.codecs.base import Codec, Header, decoding
 from service.media.exif import swaps, upright
 from service.media.pixels import GAP, RGB, fit, solid
+from service.package.glimpses import Glimpse
 
 # TIFF, AVIF and HEIC are known and refused by name: their decoders are large, and nobody has asked yet.
 _CODECS: dict[MediaType, Codec] = {
@@ -104,6 +110,19 @@ class ImageSource:
         with decoding(self.kind):
             decoded = _CODECS[self.kind].decode(self.data, self.header, _shrink(self.header, *stored))
             return solid(upright(fit(decoded, *stored), self.orientation))
+
+    def look(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> RGB:
+        """See `Source.look`."""
+        height, width, _ = glimpse.shape
+        return self.glimpse(height, width)[None]
+
+    def tells(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
+        """See `Source.tells`."""
+        return [{"glimpse": glimpse.glimpse}]
+
+    def picture(self, seen: Sequence[Mapping[str, Any]]) -> bytes | None:
+        """See `Source.picture`."""
+        return None
 
 
 def _shrink(header: Header, height: int, width: int) -> int:

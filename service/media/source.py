@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import Malformed, TooLarge, UnsupportedMedia
 from service.media.image import ImageLimits, ImageSource
 from service.media.pixels import RGB, fit, solid
 from service.media.text import TextLimits, TextSource
+from service.package.glimpses import Glimpse
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,19 @@ class Source(Protocol):
     def area(self) -> int:
         """Pixels that a view is made from: what it costs grows with them."""
 
-    def glimpse(self, height: int, width: int) -> NDArray[Any]:
-        """One view, as a stage asks for it: uint8 [height, width, 3] of an image."""
+    def look(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> NDArray[Any]:
+        """Views as a stage asks for them, of `glimpse.shape` and `glimpse.dtype`: [k, ...] at the places `at` [k,
+        coordinates], or [1, ...] where there is nothing to choose. Belongs on a decode thread.
+
+        Raises:
+            RequestError: the input turns out to be damaged there.
+        """
+
+    def tells(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
+        """What those views show, in words of the medium, for `explain`: a box in pixels, seconds, characters."""
+
+    def picture(self, seen: Sequence[Mapping[str, Any]]) -> bytes | None:
+        """PNG of all that was seen, for `explain`; None where the medium has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +59,18 @@ class PixelSource:
         height, width, _ = self.pixels.shape
         return int(height * width)
 
-    def glimpse(self, height: int, width: int) -> RGB:
-        """See `ImageSource.glimpse`."""
-        return solid(fit(self.pixels, height, width))
+    def look(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> RGB:
+        """See `Source.look`."""
+        height, width, _ = glimpse.shape
+        return solid(fit(self.pixels, height, width))[None]
+
+    def tells(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
+        """See `Source.tells`."""
+        return [{"glimpse": glimpse.glimpse}]
+
+    def picture(self, seen: Sequence[Mapping[str, Any]]) -> bytes | None:
+        """See `Source.picture`."""
+        return None
 
 
 def open_pixels(pixels: RGB, limits: ImageLimits) -> Source:
@@ -75,8 +98,7 @@ def open_source(
         RequestError: not of that modality, broken, or above a limit.
     """
     if modality == "text":
-        # What the first stage alone can ask for is a picture; a text is looked at all along a walk.
-        return cast(Source, TextSource.open(data, content_type=content_type, limits=limits.text, folder=folder))
+        return TextSource.open(data, content_type=content_type, limits=limits.text, folder=folder)
     if modality != "image":
         raise UnsupportedMedia(f"no reader for {modality} here")
     return ImageSource.open(data, content_type=content_type, limits=limits.image)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from service.errors import PackageError
 from service.package import manifest, record
 from service.package.graph import StageGraph
-from service.package.manifest import Manifest, Stage
+from service.package.manifest import Manifest
 from service.package.record import Record
+from service.package.stage import Stage
 from service.task.base import Task
 from service.task.registry import task
 
@@ -43,6 +44,18 @@ class Package:
         """What its answers are."""
         return task(self.manifest.task)
 
+    def stage(self, place: int) -> Stage:
+        """The stage at a place of the graph."""
+        return self.manifest.stages[self.graph.stage_of[place]]
+
+    def file_bytes(self, name: str) -> bytes:
+        """One of the package's further files, verified once more.
+
+        Raises:
+            PackageError: it is gone, or no longer what the manifest says.
+        """
+        return _verified(self.path / name, self.manifest.files[name])
+
     def graph_bytes(self, stage: Stage) -> bytes:
         """A stage's ONNX file, verified once more.
 
@@ -62,10 +75,12 @@ def load(path: Path) -> Package:
     described = manifest.parse(text, path / manifest.FILE)
     for stage in described.stages:
         _verified(path / stage.graph, stage.sha256)
+    for name, sha256 in described.files.items():
+        _verified(path / name, sha256)
     calibration = path / described.calibration.file
     arrays = _arrays(_verified(calibration, described.calibration.sha256), calibration)
     labels = _labels(path / described.labels)
-    graph = StageGraph.of(described.stages)
+    graph = StageGraph.of(described.stages, described.laps)
     taken = record.read(arrays, calibration, graph, counted=task(described.task).counted)
     _check_record(taken, graph, labels, calibration)
     return Package(
@@ -123,7 +138,7 @@ def _check_record(taken: Record, graph: StageGraph, labels: tuple[str, ...], fil
         if values.min() < 0 or values.max() >= limit:
             raise PackageError(file, name, f"values must be in 0..{limit - 1}", remedy)
     if taken.routes.shape[1] != len(graph.names):
-        problem = f"{taken.routes.shape[1]} columns, the manifest has {len(graph.names)} stages"
+        problem = f"{taken.routes.shape[1]} columns, the manifest has {len(graph.names)} places for a walk"
         raise PackageError(file, "routes", problem, remedy)
     if taken.macs.min() < 0 or taken.macs.max() > graph.full_macs:
         problem = f"values must be in 0..{graph.full_macs}, the MACs of a full walk by the manifest"

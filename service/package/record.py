@@ -37,8 +37,8 @@ class Record:
         predictions: int16 [P, n], arg-max of the answer given.
         exits: int8 [P, n], index among the package's exits.
         macs: int64 [P, n], spent by the whole walk.
-        routes: uint8 [R, S], how often each of R different walks runs each stage.
-        route: int16 [P, n], which of them a sample's walk is.
+        routes: uint16 [R, S], how often each of R different walks runs each place (a ragged one: how many rows).
+        route: int32 [P, n], which of them a sample's walk is.
         agreement: float32 [P, n] in 0..1, how far the answer agrees with the full network's.
         quality: float32 [P, n] in 0..1, how far it agrees with the truth.
     """
@@ -48,8 +48,8 @@ class Record:
     predictions: NDArray[np.int16]
     exits: NDArray[np.int8]
     macs: NDArray[np.int64]
-    routes: NDArray[np.uint8]
-    route: NDArray[np.int16]
+    routes: NDArray[np.uint16]
+    route: NDArray[np.int32]
     agreement: NDArray[np.float32] = field(default_factory=_nothing)
     quality: NDArray[np.float32] = field(default_factory=_nothing)
 
@@ -96,8 +96,8 @@ _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "predictions": (np.int16, 2),
     "exits": (np.int8, 2),
     "macs": (np.int64, 2),
-    "routes": (np.uint8, 2),
-    "route": (np.int16, 2),
+    "routes": (np.uint16, 2),
+    "route": (np.int32, 2),
     "agreement": (np.float32, 2),
     "quality": (np.float32, 2),
 }
@@ -159,7 +159,7 @@ def _check(record: Record, file: Path) -> None:
             raise PackageError(file, name, "values must be in 0..1", _REMEDY)
 
 
-def _up_to_each_exit(graph: StageGraph) -> NDArray[np.uint8]:
-    """The walks of a chain, one an exit: uint8 [K, S]."""
+def _up_to_each_exit(graph: StageGraph) -> NDArray[np.uint16]:
+    """The walks of a chain, one an exit: uint16 [K, S]."""
     ends = np.flatnonzero(np.array(graph.exit_of) >= 0)
-    return (np.arange(len(graph.names)) <= ends[:, None]).astype(np.uint8)
+    return (np.arange(len(graph.names)) <= ends[:, None]).astype(np.uint16)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -30,7 +30,12 @@ class Routing(NamedTuple):
         worth: float64 [rows], what going on from this exit is worth: the price from which on the row leaves here; -inf
             where there is nowhere to go on to. None after a stage without exit.
         signals: what was gone by, for `explain`: by name, floats [rows] or [rows, m].
-        own: int16 [rows], the next stage at each row's own price; None where that is `next`. Filled in by `routed`.
+        look: where the next stage's glimpses shall be taken: for each row None (where the stage says) or float32
+            [k, coordinates], k = 1, or one for each picked row of a ragged stage. None: so for all rows.
+        picks: which rows of a ragged next stage run: for each walker int64 [k], k >= 1, the most valuable first, since
+            a limit may cut the tail; None for a walker whose next stage isn't ragged. None: so for all.
+        full: int64 [rows], MACs of the full walk of this very input; None where that is the same for all.
+        own: what would have been said at each row's own price; None where that is the same. Filled in by `routed`.
     """
 
     next: NDArray[np.int16]
@@ -38,14 +43,18 @@ class Routing(NamedTuple):
     score: NDArray[np.float32] | None = None
     worth: NDArray[np.float64] | None = None
     signals: Mapping[str, NDArray[Any]] | None = None
-    own: NDArray[np.int16] | None = None
+    look: Sequence[NDArray[np.float32] | None] | None = None
+    picks: Sequence[NDArray[np.int64] | None] | None = None
+    full: NDArray[np.int64] | None = None
+    own: Routing | None = None
 
 
 class Router(Protocol):
     """The rule after each stage of one package. Pure: same arrays, same routing.
 
     At the price FULL a walk takes the dearest way, at CHEAPEST the cheapest; a higher price never takes a dearer one.
-    Only after a stage with an exit may a row leave.
+    Only after a stage with an exit may a row leave. After a ragged stage nothing is asked: one stage follows. Where a
+    chain looks next must not depend on the price.
     """
 
     def __init__(self, package: Package) -> None:
@@ -76,6 +85,11 @@ def known() -> dict[str, type[Router]]:
     return dict(_ROUTERS)
 
 
+def straight(rows: int, after: int) -> Routing:
+    """All rows go on to one stage: what is said after a ragged one."""
+    return Routing(np.full(rows, after, np.int16))
+
+
 def routed(
     router: Router,
     stage: int,
@@ -91,7 +105,7 @@ def routed(
     routing = router.route(stage, outputs, prices)
     if own_prices is None:
         return routing
-    return routing._replace(own=router.route(stage, outputs, own_prices).next)
+    return routing._replace(own=router.route(stage, outputs, own_prices))
 
 
 def build(package: Package) -> Router:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from service.errors import PackageError
 from service.package.load import Package
-from service.package.manifest import FILE, Stage
+from service.package.manifest import FILE
+from service.package.stage import Stage
 from service.routing.base import LEAVE, Router, Routing
 from service.routing.early_exit import softmax
 from service.routing.knobs import Knobs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -12,9 +11,11 @@ from numpy.typing import NDArray
 
 from service.core import Walker
 from service.errors import PackageError, SettingsError
+from service.package.glimpses import Glimpse
 from service.package.load import Package
-from service.package.manifest import ImageGlimpse, Input, Output, Stage
+from service.package.stage import Input, Output, Stage
 from service.runtime.base import Outputs
+from service.runtime.moves import Moves, gather, scatter
 from service.runtime.states import StatePool
 
 try:
@@ -23,7 +24,7 @@ except ImportError:  # the base install, before an extra is chosen; `check_insta
     ort = None
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32}
 
 
 def check_install() -> None:
@@ -51,9 +52,21 @@ def _installed(distribution: str) -> bool:
 class StageSession:
     """One stage on one lane: a session, and buffers for up to `max_rows` rows that every batch uses again."""
 
-    def __init__(self, package: Package, stage: Stage, *, device: str, threads: int, max_rows: int) -> None:
-        self.stage = stage
-        self._session = _open(package, stage, device, threads)
+    def __init__(
+        self,
+        package: Package,
+        stage: Stage,
+        *,
+        device: str,
+        threads: int,
+        max_rows: int,
+        opened: dict[str, Any] | None = None,
+    ) -> None:
+        """`opened` are sessions by graph that stages of the same graph share."""
+        self.stage, opened = stage, {} if opened is None else opened
+        if stage.graph not in opened:
+            opened[stage.graph] = _open(package, stage, device, threads)
+        self._session = opened[stage.graph]
         self._max_rows = max_rows
         self.inputs = self._buffers(self._session.get_inputs(), package, stage.inputs)
         self.outputs = self._buffers(self._session.get_outputs(), package, stage.outputs)
@@ -105,8 +118,8 @@ def _fits(sizes: Sequence[int], expected: Sequence[int | None] | None) -> bool:
 
 def _contract(role: Input | Output, package: Package) -> tuple[str, list[int | None] | None]:
     """Type and sizes behind the first axis that a tensor has to have; None where the graphs may choose."""
-    if isinstance(role, ImageGlimpse):
-        return "tensor(uint8)", [role.height, role.width, 3]
+    if isinstance(role, Glimpse):
+        return role.tensor, list(role.shape)
     return "tensor(float)", list(package.task.sizes(len(package.labels))) if role == "answer" else None
 
 
@@ -143,79 +156,83 @@ class ModelSessions:
     def __init__(self, package: Package, pool: StatePool, *, device: str, threads: int, max_rows: int) -> None:
         self._pool = pool
         self.max_rows = max_rows
+        self._stage_of = package.graph.stage_of
+        opened: dict[str, Any] = {}
         self.stages = [
-            StageSession(package, stage, device=device, threads=threads, max_rows=max_rows)
+            StageSession(package, stage, device=device, threads=threads, max_rows=max_rows, opened=opened)
             for stage in package.manifest.stages
         ]
         for session in self.stages:
             self._check_states(package, session)
-        self._moves = [_Moves.of(session, pool) for session in self.stages]
+        self._moves = [Moves.of(session.stage, session.inputs, session.outputs, pool) for session in self.stages]
+        self._zeros = [pool.tensors[name] for name in package.manifest.zeros]
+        self._made: Outputs = {}
 
     def _check_states(self, package: Package, session: StageSession) -> None:
         """A state has one shape, in whichever stage it is made or asked for."""
-        stage = session.stage
-        for name, buffer in (*session.inputs.items(), *session.outputs.items()):
-            if "state" in (stage.inputs.get(name), stage.outputs.get(name)):
-                kept, found = self._pool.tensors[name].shape[1:], buffer.shape[1:]
-                if found != kept:
-                    problem = f"state {name!r} is {list(found)} here and {list(kept)} elsewhere"
-                    raise PackageError(package.path / stage.graph, stage.name, problem, "export the package again")
+        stage, kept = session.stage, self._pool.tensors
+        many = (stage.ragged,) if stage.ragged else ()
+        for roles, buffers in ((stage.reads, session.inputs), (stage.writes, session.outputs)):
+            for port, name in roles.items():
+                self._check_state(package, stage, name, buffers[port].shape[1:], kept[name].shape[1:])
+        for roles, buffers in ((stage.reads_rows, session.inputs), (stage.writes_rows, session.outputs)):
+            for port, name in roles.items():
+                self._check_state(package, stage, name, (*many, *buffers[port].shape[1:]), kept[name].shape[1:])
+
+    def _check_state(
+        self, package: Package, stage: Stage, name: str, found: tuple[int, ...], kept: tuple[int, ...]
+    ) -> None:
+        if found != kept:
+            problem = f"state {name!r} is {list(found)} here and {list(kept)} elsewhere"
+            raise PackageError(package.path / stage.graph, stage.name, problem, "export the package again")
 
     def run(self, place: int, walkers: Sequence[Walker]) -> Outputs:
         """See `Runner.run`."""
-        moves, slots = self._moves[place], [walker.slot for walker in walkers]
-        for pool, buffer in moves.gathered:
-            _gather(pool, slots, buffer)
-        for name, buffer in moves.shown:
-            for row, walker in enumerate(walkers):
-                buffer[row] = walker.glimpses[name]
-        return self.stages[place].run(len(slots))
+        stage = self._stage_of[place]
+        if place == 0:
+            self._begin(walkers)
+        if self.stages[stage].stage.ragged is None:
+            self._made = self._run_rows(stage, walkers)
+        else:
+            self._made = self._run_ragged(stage, walkers)
+        return self._made
 
     def keep(self, place: int, walkers: Sequence[Walker], rows: Sequence[int]) -> None:
         """See `Runner.keep`."""
-        slots = [walkers[row].slot for row in rows]
-        for buffer, pool in self._moves[place].kept:
-            _scatter(buffer, rows, pool, slots)
+        moves, slots = self._moves[self._stage_of[place]], [walkers[row].slot for row in rows]
+        if moves.ragged:
+            moves.scatter_picked(self._made, walkers, rows)
+            return
+        for port, pool in moves.kept:
+            scatter(self._made[port], rows, pool, slots)
 
+    def _begin(self, walkers: Sequence[Walker]) -> None:
+        """States that are 0 when a walk begins: a slot holds what its last walker left."""
+        for pool in self._zeros:
+            pool[[walker.slot for walker in walkers]] = 0.0
 
-@dataclass(frozen=True, slots=True)
-class _Moves:
-    """What is copied around a stage, looked up once: pool to buffer, glimpses to buffer, buffer to pool."""
+    def _run_rows(self, stage: int, walkers: Sequence[Walker]) -> Outputs:
+        moves, slots = self._moves[stage], [walker.slot for walker in walkers]
+        for pool, buffer in moves.gathered:
+            gather(pool, slots, buffer)
+        for name, buffer in moves.shown:
+            for row, walker in enumerate(walkers):
+                buffer[row] = walker.glimpses[name]
+        return self.stages[stage].run(len(slots))
 
-    gathered: list[tuple[NDArray[Any], NDArray[Any]]]
-    shown: list[tuple[str, NDArray[Any]]]
-    kept: list[tuple[NDArray[Any], NDArray[Any]]]
-
-    @classmethod
-    def of(cls, session: StageSession, pool: StatePool) -> _Moves:
-        stage = session.stage
-        states = [name for name, role in stage.inputs.items() if role == "state"]
-        made = [name for name, role in stage.outputs.items() if role == "state"]
-        return cls(
-            gathered=[(pool.tensors[name], session.inputs[name]) for name in states],
-            shown=[(name, session.inputs[name]) for name in stage.glimpses],
-            kept=[(session.outputs[name], pool.tensors[name]) for name in made],
-        )
-
-
-# One row is copied without numpy's index arrays: they would cost more than the copy, and a lone request is the one that
-# a client waits for.
-
-
-def _gather(pool: NDArray[Any], slots: list[int], buffer: NDArray[Any]) -> None:
-    """Copy rows of a pool into the head of a buffer."""
-    if len(slots) == 1:
-        buffer[0] = pool[slots[0]]
-    else:
-        pool.take(slots, axis=0, out=buffer[: len(slots)], mode="clip")
-
-
-def _scatter(outputs: NDArray[Any], rows: Sequence[int], pool: NDArray[Any], slots: list[int]) -> None:
-    """Copy rows of a buffer into a pool."""
-    if len(slots) == 1:
-        pool[slots[0]] = outputs[rows[0]]
-    else:
-        pool[slots] = outputs[list(rows)]
+    def _run_ragged(self, stage: int, walkers: Sequence[Walker]) -> Outputs:
+        """The picked rows of all walkers, one walker's behind the other's, as many at a time as the buffers hold."""
+        moves, session = self._moves[stage], self.stages[stage]
+        picked = moves.picked(walkers)
+        parts = []
+        for start in range(0, len(picked), self.max_rows):
+            part = picked[start : start + self.max_rows]
+            moves.gather_picked(part)
+            outputs = session.run(len(part))
+            if len(picked) <= self.max_rows:
+                return outputs
+            parts.append({name: array.copy() for name, array in outputs.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class OnnxRunner:
@@ -250,6 +267,7 @@ def state_shapes(package: Package) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for stage in package.manifest.stages:
         session = StageSession(package, stage, device="cpu", threads=1, max_rows=1)
-        states = (name for name, role in stage.outputs.items() if role == "state")
-        shapes |= {name: session.outputs[name].shape[1:] for name in states}
+        shapes |= {name: session.outputs[port].shape[1:] for port, name in stage.writes.items()}
+        many = (stage.ragged or 1,)
+        shapes |= {name: (*many, *session.outputs[port].shape[1:]) for port, name in stage.writes_rows.items()}
     return shapes

@@ -18,8 +18,9 @@ class Batch:
         paid: what each pays, [rows].
         prices: what the router is told, float64 [rows]: the same, but FULL for audited walkers, so that the state of
             those that leave is kept for their shadows.
-        own_prices: what each would pay if nothing were scarce, float64 [rows]; None where they do, or where only one
-            stage can follow.
+        own_prices: what each would pay if nothing were scarce, float64 [rows]; None where they do, or where the router
+            has no choice.
+        rows: that run; more than walkers where the stage is ragged.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Batch:
     started_at: float
     release: Release
     own_prices: NDArray[np.float64] | None = None
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

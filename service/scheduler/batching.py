@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import accumulate
 
 from service.core import Release, Walker
 from service.scheduler.course import Course
@@ -32,9 +34,10 @@ class Batching:
             self._queues.put_back(walker)
         if fit < len(walkers):
             return walkers[:fit], Release.DEADLINE
-        if len(walkers) == course.times[stage].best_rows:
+        rows = sum(walker.rows for walker in walkers)
+        if rows >= course.times[stage].best_rows:
             return walkers, Release.FULL
-        source = self._worth_waiting_for(place, len(walkers))
+        source = self._worth_waiting_for(place, rows)
         if source is None:
             return walkers, Release.IDLE
         if not self._can_wait(course, source, stage, walkers, now):
@@ -49,7 +52,8 @@ class Batching:
         after = course.seconds_to_exit(stage) - times.bound(1)
         slacks = [walker.terms.deadline.left(now) - after for walker in walkers if not walker.late]
         tightest = min((slack for slack in slacks if slack >= times.bound(1)), default=float("inf"))
-        return times.rows_within(tightest, len(walkers))
+        so_far = list(accumulate(walker.rows for walker in walkers))
+        return max(1, bisect_right(so_far, times.rows_within(tightest, so_far[-1])))
 
     def _worth_waiting_for(self, place: Place, rows: int) -> int | None:
         """An earlier stage whose walkers, run first, would save time by joining these; None if there is none."""

@@ -24,7 +24,6 @@ from service.core import (
     Reason,
     Release,
     Standing,
-    Step,
     Walker,
     Watcher,
 )
@@ -36,7 +35,8 @@ from service.scheduler.batching import Batching
 from service.scheduler.course import Course
 from service.scheduler.market import Market
 from service.scheduler.queues import Place, Queues
-from service.scheduler.shadows import Shadows
+from service.scheduler.shadows import Shadows, leaves_audited, next_wanted
+from service.scheduler.steps import Ran, reached, step
 
 
 class Conductor:
@@ -55,6 +55,9 @@ class Conductor:
         # (moment from which on the next exit can't be reached in time, number, walker, its ticket)
         self._latest: list[tuple[float, int, Walker, int]] = []
         self._number = count()
+        self._looks: list[Walker] = []
+        self._looking: set[Walker] = set()
+        self._coming = 0
 
     def admit(self, walker: Walker, now: float) -> None:
         """Let a walker in: from now on the market counts it as waiting, though its input may still be on its way.
@@ -76,20 +79,42 @@ class Conductor:
             if late > 0:
                 raise Overloaded("the queue is full to its deadlines", retry_after=late)
         self.market.add(walker)
+        self._coming += 1
 
     def withdraw(self, walker: Walker) -> None:
         """An admitted walker will not come: its input could not be read, or its client has gone."""
         walker.done = True
         self.market.remove(walker)
+        self._coming -= 1
 
     def submit(self, walker: Walker, now: float) -> None:
         """Receive an admitted walker: it waits at its first stage from now on."""
+        self._coming -= 1
         self._wait(walker, now)
+
+    def arrive(self, walker: Walker, seconds: float, now: float) -> None:
+        """The glimpses that a walker was waiting for are there; making them took so many seconds."""
+        self.courses[walker.model].looked(walker.stage, seconds)
+        self._looking.discard(walker)
+        if walker.done:
+            return
+        walker.looking = False
+        if walker.shadow:
+            self.shadows.wait(walker, now)
+        else:
+            self._wait(walker, now)
+
+    def lose(self, walker: Walker, error: Exception, now: float) -> None:
+        """The glimpses that a walker was waiting for can't be made."""
+        self._looking.discard(walker)
+        if not walker.done:
+            self._take_out(walker)
+            self._end(walker, now, error=error)
 
     def cancel(self, walker: Walker, now: float) -> None:
         """The client has gone: a waiting walker ends now, a running one with its stage."""
         walker.cancelled = True
-        if walker.waiting:
+        if walker.waiting or walker.looking:
             self._take_out(walker)
             self._end(walker, now, error=Cancelled("the client closed the connection"))
 
@@ -118,14 +143,14 @@ class Conductor:
         """Book a batch that ran, and send each walker on: to its next stage, or out."""
         self._finish(batch, now)
         course = self.courses[batch.model]
-        course.observe(batch.stage, len(batch.walkers), now - batch.started_at)
+        course.observe(batch.stage, batch.rows, now - batch.started_at)
         for row, walker in enumerate(batch.walkers):
             self._stand(batch, routing, row)
-            waited = batch.started_at - walker.since
+            ran = Ran.of(batch, walker, now)
             after = ways.way(course, walker, routing, row, now)
             verdict = self._send(walker, after, batch.paid[row], now)
             if walker.trace is not None:
-                walker.trace.append(self._step(batch, routing, row, (waited, now - batch.started_at), verdict))
+                walker.trace.append(step(course.graph, batch, routing, row, ran, verdict))
 
     def fail(self, batch: Batch, error: Exception, now: float) -> None:
         """A batch raised: its walkers end with that error."""
@@ -139,7 +164,7 @@ class Conductor:
         for walker in batch.walkers:
             if walker.waiting and not walker.shadow and walker.row < 0:
                 self.queues.remove(walker)
-            if not walker.done and not walker.waiting:
+            if not walker.done and not walker.waiting and not walker.looking:
                 self._end(walker, now, error=error)
 
     @property
@@ -149,7 +174,8 @@ class Conductor:
 
     def dismiss(self, now: float) -> None:
         """Drop all shadows, now and from now on: accepted work is finished without them."""
-        for shadow in self.shadows.dismiss():
+        looking = [walker for walker in self._looking if walker.shadow and not walker.done]
+        for shadow in (*self.shadows.dismiss(), *looking):
             self._end(shadow, now, error=Cancelled("shadows aren't waited for"))
 
     def put(self, model: str, course: Course) -> None:
@@ -164,7 +190,7 @@ class Conductor:
 
     def abandon(self, error: Exception, now: float) -> None:
         """End everybody who waits with an error: nobody will run them."""
-        for walker in list(self.queues):
+        for walker in [*self.queues, *(walker for walker in self._looking if not walker.done)]:
             self._take_out(walker)
             self._end(walker, now, error=error)
 
@@ -181,6 +207,21 @@ class Conductor:
         while self._latest and not _waits(*self._latest[0][2:]):
             heapq.heappop(self._latest)
         return self._latest[0][0] if self._latest else math.inf
+
+    @property
+    def expects(self) -> bool:
+        """Whether somebody is still to come: let in and not submitted yet, or away for a glimpse."""
+        return self._coming > 0 or any(not walker.done for walker in self._looking)
+
+    @property
+    def has_looks(self) -> bool:
+        """Whether glimpses are still to be asked for."""
+        return bool(self._looks)
+
+    def take_looks(self) -> list[Walker]:
+        """Hand over the walkers that need the glimpses of the stage that they stand at; each is to `arrive`."""
+        looks, self._looks = self._looks, []
+        return looks
 
     def take_reached(self) -> list[tuple[Watcher, Reached]]:
         """Hand over the exits that watched walkers passed since the last call, in order."""
@@ -200,12 +241,24 @@ class Conductor:
         walker.since = now
         self.queues.push(walker)
         if not walker.late and walker.terms.deadline.at < math.inf:
-            latest = walker.terms.deadline.at - self.courses[walker.model].seconds_to_exit(walker.stage)
+            latest = walker.terms.deadline.at - self.courses[walker.model].seconds_to_exit(walker.stage, walker.rows)
+            heapq.heappush(self._latest, (latest, next(self._number), walker, walker.ticket))
+
+    def _look(self, walker: Walker, now: float) -> None:
+        """A walker that stands at its next stage needs glimpses first. The market counts it as waiting all the same."""
+        walker.looking = True
+        walker.ticket, walker.since = self.queues.ticket(), now
+        self._looking.add(walker)
+        self._looks.append(walker)
+        latest = walker.terms.deadline.at - self.courses[walker.model].seconds_to_exit(walker.stage, walker.rows)
+        if not walker.late and latest < math.inf:
             heapq.heappush(self._latest, (latest, next(self._number), walker, walker.ticket))
 
     def _take_out(self, walker: Walker) -> None:
-        self.queues.remove(walker)
-        self.market.remove(walker)
+        if walker.waiting:
+            self.queues.remove(walker)
+        if not walker.shadow:
+            self.market.remove(walker)
 
     def _priced_out(self, walker: Walker, now: float) -> bool:
         """End a waiting walker that at today's price would rather leave with the answer that stands."""
@@ -224,8 +277,9 @@ class Conductor:
         chain = self.courses[place[0]].graph.chain
         told = [FULL if walker.audit and chain else price for walker, price in zip(walkers, paid, strict=True)]
         own = ways.own_prices(self.courses[place[0]], place[1], walkers, paid)
-        batch = Batch(*place, walkers, paid, np.array(told, np.float64), now, release, own)
-        self._running[batch] = now + self.courses[place[0]].times[place[1]].seconds(len(walkers))
+        rows = sum(walker.rows for walker in walkers)
+        batch = Batch(*place, walkers, paid, np.array(told, np.float64), now, release, own, rows)
+        self._running[batch] = now + self.courses[place[0]].times[place[1]].seconds(batch.rows)
         return batch
 
     def _price(self, walker: Walker) -> Price:
@@ -235,12 +289,15 @@ class Conductor:
     def _finish(self, batch: Batch, now: float) -> None:
         del self._running[batch]
         graph = self.courses[batch.model].graph
-        share = (now - batch.started_at) / len(batch.walkers)
+        share, macs = (now - batch.started_at) / batch.rows, graph.macs[batch.stage]
         for walker in batch.walkers:
-            walker.ledger.charge(graph.names[batch.stage], macs=graph.macs[batch.stage], device_s=share)
+            rows = walker.rows
+            walker.ledger.charge(graph.names[batch.stage], macs=macs * rows, device_s=share * rows, rows=rows)
 
     def _stand(self, batch: Batch, routing: Routing, row: int) -> None:
         graph = self.courses[batch.model].graph
+        if routing.full is not None:
+            batch.walkers[row].full_macs = int(routing.full[row])
         if routing.answer is not None and routing.score is not None and routing.worth is not None:
             walker = batch.walkers[row]
             # Copied: the batch's arrays are used again by the next batch, and would be kept alive by one row.
@@ -248,7 +305,7 @@ class Conductor:
             walker.standing = Standing(graph.exits[graph.exit_of[batch.stage]], answer, score)
             walker.worth = Price(float(routing.worth[row]))
             if walker.watcher:
-                self._reached.append((walker.watcher, _reached(walker, walker.standing)))
+                self._reached.append((walker.watcher, reached(walker, walker.standing)))
             if walker.audit:
                 walker.audit.worths.append(walker.worth)
                 walker.audit.answers.append(walker.audit.keep(answer))
@@ -263,51 +320,39 @@ class Conductor:
         if reason is not None:
             self._end(walker, now, reason=reason, price=price)
             return reason.value
-        if walker.shadow:
+        if not walker.shadow:
+            self.market.add(walker)
+        self._go_to(walker, now)
+        return "go on"
+
+    def _go_to(self, walker: Walker, now: float, *, looks: bool | None = None) -> None:
+        """On to the stage that it stands at: by way of its glimpses, where that asks for some."""
+        if self.courses[walker.model].graph.looks[walker.stage] if looks is None else looks:
+            self._look(walker, now)
+        elif walker.shadow:
             self.shadows.wait(walker, now)
         else:
             self._wait(walker, now)
-            self.market.add(walker)
-        return "go on"
 
     def _leaves(self, walker: Walker, after: int, price: Price, now: float) -> Reason | None:
         """Why the walk ends here: the router's choice, or a limit that the next exit would break; None to go on."""
-        if after == LEAVE or self._leaves_audited(walker, price):
-            return self._own_choice(walker, price)
+        if after == LEAVE or leaves_audited(self.courses[walker.model].graph, walker, price):
+            return ways.own_choice(self.courses[walker.model], walker, price)
         return ways.limit(self.courses[walker.model], walker, after, now) if walker.standing is not None else None
-
-    def _leaves_audited(self, walker: Walker, price: Price) -> bool:
-        """The routers' rule, applied here to an audited walker, which its router was told to send on."""
-        graph = self.courses[walker.model].graph
-        return (
-            walker.audit is not None
-            and graph.chain
-            and graph.exit_of[walker.stage] >= 0
-            and price != FULL
-            and walker.worth <= price
-        )
-
-    def _own_choice(self, walker: Walker, price: Price) -> Reason:
-        """Why it leaves where its router says so: the last exit, confidence, or what sent it here against its price."""
-        if walker.diverted is not None:
-            return walker.diverted
-        if not self.courses[walker.model].graph.after[walker.stage]:
-            return Reason.LAST
-        if walker.worth <= walker.terms.floor or price == walker.terms.floor:
-            return Reason.CONFIDENT
-        return Reason.DEADLINE if walker.late else Reason.OVERLOAD
 
     def _miss(self, walker: Walker, now: float) -> None:
         """The next exit can't be reached in time: answer with what stands, fail, or make way and be late."""
-        if walker.standing is not None:
+        if not walker.looking:
             walker.ledger.queue_s += now - walker.since
+        if walker.standing is not None:
             self._end(walker, now, reason=Reason.DEADLINE)
         elif walker.terms.on_miss is OnMiss.FAIL:
-            walker.ledger.queue_s += now - walker.since
             self._end(walker, now, error=DeadlinePassed("no exit can be reached before the deadline"))
         else:
             walker.late = True
-            self.queues.push(walker)
+            if not walker.looking:
+                walker.since = now
+                self.queues.push(walker)
             self.market.add(walker)
 
     def _end(
@@ -324,6 +369,9 @@ class Conductor:
             self._audited(walker, walker.audit, reason, now)
         # The expiry heap may hold the walker until its deadline: don't let it hold the input as well.
         walker.glimpses.clear()
+        walker.looking = False
+        if walker.trace is None:
+            walker.source = None
         paid = self.market.price_for(walker) if price is None else price
         standing = walker.standing if error is None else None
         self._ended.append(Ended(walker, Outcome(reason, standing, error, now, paid)))
@@ -334,46 +382,18 @@ class Conductor:
         """
         if reason is None:
             return
-        if not self.courses[walker.model].graph.chain:
-            self._repeated(walker, audit, reason, now)
+        graph = self.courses[walker.model].graph
+        if not graph.chain:
+            price = next_wanted(walker, audit, reason)
+            if price is not None and not self.shadows.dismissed:
+                # Where a later stage looks again, what the walker holds are not the glimpses of the first one.
+                self._go_to(self.shadows.repeat(walker, price, now), now, looks=graph.looks_again)
         elif reason is Reason.LAST:
             audit.complete = True
         elif not self.shadows.dismissed:
-            self.shadows.follow(walker, now)
-
-    def _repeated(self, walker: Walker, audit: Audit, reason: Reason, now: float) -> None:
-        """Note what a walk through a graph answered, and let a shadow walk at the next price that is wanted of it."""
-        if walker.standing is not None and not reason.forced:
-            # Unforced: at every fork it went where its own price leads.
-            audit.walks[walker.terms.floor] = audit.keep(walker.standing.output)
-        wanted = [price for price in (FULL, audit.probe) if price is not None and price not in audit.walks]
-        audit.complete = not wanted
-        if wanted and not self.shadows.dismissed:
-            self.shadows.repeat(walker, wanted[0], now)
-
-    def _step(self, batch: Batch, routing: Routing, row: int, seconds: tuple[float, float], verdict: str) -> Step:
-        """What `explain` tells of a stage; `seconds` waited and run."""
-        graph, walker = self.courses[batch.model].graph, batch.walkers[row]
-        standing = walker.standing if graph.exit_of[batch.stage] >= 0 else None
-        return Step(
-            stage=graph.names[batch.stage],
-            exit=standing.exit if standing else None,
-            score=standing.score if standing else None,
-            price=batch.paid[row],
-            batch_rows=len(batch.walkers),
-            queue_s=seconds[0],
-            stage_s=seconds[1],
-            verdict=verdict,
-            next=None if walker.done else graph.names[walker.stage],
-            signals={name: values[row].tolist() for name, values in (routing.signals or {}).items()},
-        )
+            self._go_to(self.shadows.follow(walker, now), now)
 
 
 def _waits(walker: Walker, ticket: int) -> bool:
-    """Whether a walker still waits where it did when it got that ticket."""
-    return walker.waiting and walker.ticket == ticket
-
-
-def _reached(walker: Walker, standing: Standing) -> Reached:
-    ledger = walker.ledger
-    return Reached(standing, ledger.macs, ledger.device_s, tuple(ledger.stages))
+    """Whether a walker still waits where it did when it got that ticket, or is away for the same glimpses."""
+    return (walker.waiting or walker.looking) and walker.ticket == ticket

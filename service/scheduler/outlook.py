@@ -52,8 +52,8 @@ class Outlook:
         return bisect_left(self.prices, price) - 1
 
 
-def _reach(runs: NDArray[np.uint8], graph: StageGraph) -> Seconds:
-    """How often walks that come to a stage run each stage from there on: float64 [S, S], from runs uint8 [n, S]."""
+def _reach(runs: NDArray[np.uint16], graph: StageGraph) -> Seconds:
+    """How often walks that come to a stage run each stage from there on: float64 [S, S], from runs uint16 [n, S]."""
     comes = (runs > 0).astype(np.float32)
     walks = comes.sum(axis=0, dtype=np.float64)
     reach = np.triu((comes.T @ runs).astype(np.float64) / np.maximum(walks, 1.0)[:, None])

@@ -37,8 +37,12 @@ class Queues:
 
     def push(self, walker: Walker) -> None:
         """Let a walker wait at its stage, under a new ticket."""
-        walker.ticket = next(self._number)
+        walker.ticket = self.ticket()
         self.put_back(walker)
+
+    def ticket(self) -> int:
+        """A number that no walker has had."""
+        return next(self._number)
 
     def put_back(self, walker: Walker) -> None:
         """Let a walker that was popped wait on, as if nothing had been."""
@@ -58,10 +62,15 @@ class Queues:
         return min(heads)[2] if heads else None
 
     def pop(self, place: Place, most: int) -> list[Walker]:
-        """Take up to `most` walkers from a stage, most urgent first."""
-        taken = []
-        for _ in range(min(most, self.waiting_at(place))):
-            walker = heapq.heappop(self._live(place))[2]
+        """Take walkers of up to `most` rows from a stage, most urgent first; the first however many rows it has."""
+        taken: list[Walker] = []
+        rows = 0
+        while rows < most and self.waiting_at(place):
+            walker = self._live(place)[0][2]
+            rows += walker.rows
+            if taken and rows > most:
+                break
+            heapq.heappop(self._heaps[place])
             self.remove(walker)
             taken.append(walker)
         return taken

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from service.core import FULL, NEVER, Outcome, Price, Terms, Walker
+from service.core import FULL, NEVER, Audit, Outcome, Price, Reason, Terms, Walker
+from service.package.graph import StageGraph
 from service.scheduler.queues import Queues
 
 
@@ -24,25 +25,23 @@ class Shadows:
         """Shadows that wait."""
         return len(self._queues)
 
-    def follow(self, walker: Walker, now: float) -> None:
+    def follow(self, walker: Walker, now: float) -> Walker:
         """A walker on a chain has its answer and stands before a stage: its shadow goes on from there to the end."""
         shadow = self._shadow(walker, FULL, now)
         shadow.stage, shadow.standing, shadow.worth = walker.stage, walker.standing, walker.worth
-        self._take_over(walker, shadow, now)
+        shadow.look = walker.look
+        return shadow
 
-    def repeat(self, walker: Walker, price: Price, now: float) -> None:
+    def repeat(self, walker: Walker, price: Price, now: float) -> Walker:
         """A walk through a graph is over: its shadow walks once more, from the first stage on, at another price."""
-        self._take_over(walker, self._shadow(walker, price, now), now)
+        return self._shadow(walker, price, now)
 
     def _shadow(self, walker: Walker, price: Price, now: float) -> Walker:
         shadow = Walker(walker.model, _terms(price), now, dict(walker.glimpses), _nobody, slot=walker.slot, shadow=True)
-        shadow.audit = walker.audit
-        return shadow
-
-    def _take_over(self, walker: Walker, shadow: Walker, now: float) -> None:
+        shadow.audit, shadow.source = walker.audit, walker.source
         # From here on the shadow alone owns the slot, so that it is freed exactly once.
         walker.slot = -1
-        self.wait(shadow, now)
+        return shadow
 
     def wait(self, shadow: Walker, now: float) -> None:
         """A shadow waits at its next stage."""
@@ -67,6 +66,22 @@ class Shadows:
         for shadow in left:
             self._queues.remove(shadow)
         return left
+
+
+def leaves_audited(graph: StageGraph, walker: Walker, price: Price) -> bool:
+    """The routers' rule, applied here to an audited walker on a chain, which its router was told to send on."""
+    audited = walker.audit is not None and graph.chain and graph.exit_of[walker.stage] >= 0
+    return audited and price != FULL and walker.worth <= price
+
+
+def next_wanted(walker: Walker, audit: Audit, reason: Reason) -> Price | None:
+    """Note what a walk through a graph answered; the next price at which to walk it, None once it is complete."""
+    if walker.standing is not None and not reason.forced:
+        # Unforced: at every fork it went where its own price leads.
+        audit.walks[walker.terms.floor] = audit.keep(walker.standing.output)
+    wanted = [price for price in (FULL, audit.probe) if price is not None and price not in audit.walks]
+    audit.complete = not wanted
+    return wanted[0] if wanted else None
 
 
 def _nobody(_: Walker, __: Outcome) -> None:

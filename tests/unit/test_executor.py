@@ -66,10 +66,16 @@ def executor(package: Package, told: Told) -> Iterator[Executor]:
         return {name: np.tile(np.array([9, 0, 0], np.float32), (len(walkers), 1)) for name in outputs[stage]}
 
     conductor = Conductor({MODEL: Course.of(package.graph, times, package.record)})
-    made = Executor(conductor, {MODEL: build(package)}, [FakeRunner(answer)], on_batch=lambda *_: None, on_ended=told)
+    made = Executor(
+        conductor, {MODEL: build(package)}, [FakeRunner(answer)], on_batch=_nobody, on_ended=told, on_look=_nobody
+    )
     made.start()
     yield made
     made.stop(5)
+
+
+def _nobody(*_: object) -> None:
+    """Batches and looks are of no interest here."""
 
 
 def walker(*, patience_s: float | None = None) -> Walker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.package.graph import StageGraph
-from service.package.manifest import Stage
+from service.package.stage import Stage
 
 
 def stage(name: str, macs: int, *after: str, leaves: str | None = None) -> Stage:

@@ -104,7 +104,6 @@ def test_every_field_is_asked_for(content: Content, field: str) -> None:
         ("stages.0.macs_per_row", True),
         ("stages.0.inputs", {}),
         ("stages.0.outputs", {}),
-        ("stages.0.outputs.seen0", "logits"),
         ("stages.1.next.0", 2),
         ("calibration.file", "../calibration.npz"),
         ("router.name", ""),
@@ -116,6 +115,12 @@ def test_a_wrong_value_is_refused_by_its_field(content: Content, field: str, val
     error = refusal(yaml.safe_dump(changed))
     assert error.field == field
     assert "docs/packages.md" in error.remedy
+
+
+def test_a_tensor_of_no_known_role_is_refused(content: Content) -> None:
+    changed = copy.deepcopy(content)
+    changed["stages"][0]["outputs"]["seen0"] = "logits"
+    assert refusal(yaml.safe_dump(changed)).field.startswith("stages.0.outputs.seen0")
 
 
 @pytest.mark.parametrize(("height", "width"), [(0, 8), (8, 4097), (8, 8.0)])
@@ -140,16 +145,26 @@ def test_an_unknown_field_is_refused_by_its_name(content: Content, where: str) -
         ({"stages.1.name": "stare"}, "stage name 'stare' is used twice"),
         ({"stages.1.exit": "early"}, "exit name 'early' is used twice"),
         ({"stages.1.next": ["gaze"]}, "next names 'gaze', which is no later stage"),
-        ({"stages.1.next": ["look"]}, "next names 'look', which is no later stage"),
-        ({"stages.2.next": ["glance"]}, "next names 'glance', which is no later stage"),
+        ({"stages.1.next": ["look"]}, "a next leads back to an earlier stage"),
+        ({"stages.2.next": ["glance"]}, "a next leads back to an earlier stage"),
+        ({"laps": 2}, "laps says that there is a loop, but no next leads back"),
+        # The second lap of look would be read by nobody: the first leads to stare.
+        ({"laps": 2, "stages.2.next": ["stare"], "stages.2.exit": None}, "'stare2' has neither next nor exit"),
+        ({"laps": 127, "stages.0.next": ["glance", "look"]}, "129 exits; there may be 127: lower laps"),
         ({"stages.2.exit": None}, "'stare' has neither next nor exit"),
         ({"stages.1.exit": None}, "'look': an exit needs exactly one output marked 'answer'"),
         ({"stages.1.outputs.logits1": "state"}, "'look': an exit needs exactly one output marked 'answer'"),
         ({"stages.1.outputs.seen1": "answer"}, "'look': an exit needs exactly one output marked 'answer'"),
         (
-            {"stages.1.inputs.image": {"glimpse": "image", "height": 8, "width": 8}},
-            "'look' asks for a glimpse; only the first stage can",
+            {"stages.0.inputs.image": {"glimpse": "crop", "height": 8, "width": 8}},
+            "'glance' is the first: no router can have said where it shall look",
         ),
+        (
+            {"stages.1.inputs.text": {"glimpse": "chunks", "chars": 8}},
+            "'text' is a glimpse of text, but image",
+        ),
+        ({"stages.1.ragged": 4}, "'look' is ragged: it needs exactly one next and no exit"),
+        ({"stages.1.inputs.rows": "rows"}, "'look' reads or writes rows, but isn't ragged"),
         ({"stages.0.inputs.before": "state"}, "'glance': state 'before' is made by no earlier stage"),
         ({"stages.1.inputs.seen1": "state"}, "'look': state 'seen1' is made by no earlier stage"),
         ({"stages.1.inputs.logits0": "state"}, "'look': state 'logits0' is made by no earlier stage"),

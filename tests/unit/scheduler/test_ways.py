@@ -65,7 +65,7 @@ class Lane:
     def drain(self) -> None:
         while batch := self.conductor.choose(self.now):
             self.now += SECONDS[batch.stage] * len(batch.walkers)
-            own = None if batch.own_prices is None else ends(batch.own_prices)
+            own = None if batch.own_prices is None else Routing(ends(batch.own_prices))
             self.conductor.settle(batch, route(batch)._replace(own=own), self.now)
             self.ended += [(one.walker, one.outcome) for one in self.conductor.take_ended()]
 
