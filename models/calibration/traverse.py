@@ -181,7 +181,7 @@ class _Walkers:
         waiting: dict[int, list[_Party]] = {0: [start]}
         for place in range(count):
             if parties := waiting.pop(place, []):
-                for after, party in self._step(place, _joined(parties)):
+                for after, party in self._step(place, _joined(parties, self.stages.manifest.zeros)):
                     waiting.setdefault(after, []).append(party)
 
     def _step(self, place: int, party: _Party) -> Iterator[tuple[int, _Party]]:
@@ -299,10 +299,15 @@ class _Repeated(Mapping[str, NDArray[Any]]):
         return len(self.outputs)
 
 
-def _joined(parties: Sequence[_Party]) -> _Party:
-    """Parties that meet at a place."""
+def _joined(parties: Sequence[_Party], zeros: Sequence[str]) -> _Party:
+    """Parties that meet at a place. A state of `zeros` that some have not written yet is 0 there."""
     if len(parties) == 1:
         return parties[0]
+    for name in zeros:
+        known = next((party.state[name] for party in parties if name in party.state), None)
+        for party in parties if known is not None else ():
+            if name not in party.state:
+                party.state[name] = np.zeros((len(party.sample), *known.shape[1:]), known.dtype)
     shared = set(parties[0].state).intersection(*(party.state for party in parties))
     return _Party(
         np.concatenate([party.sample for party in parties]),
