@@ -25,7 +25,7 @@ from service.routing.base import LEAVE, Routing, build, register
 from service.routing.early_exit import softmax
 
 LABELS = ("red", "green", "blue")
-QUADRANTS = np.array([[t, l, t + 0.5, l + 0.5] for t in (0.0, 0.5) for l in (0.0, 0.5)], np.float32)
+QUADRANTS = np.array([[top, left, top + 0.5, left + 0.5] for top in (0.0, 0.5) for left in (0.0, 0.5)], np.float32)
 """Top, left, bottom, right of each, as shares."""
 PRICES = np.array([-np.inf, 0.0, 2e4, 2e5, np.inf])
 LAPS = 4

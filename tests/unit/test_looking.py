@@ -1,4 +1,4 @@
-"""Walks that go round loops, look again and run rows: the engine and the calibration walk them alike, to the last MAC."""
+"""Walks that go round loops, look again and run rows: engine and calibration walk them alike, to the last MAC."""
 
 from __future__ import annotations
 
