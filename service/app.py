@@ -19,6 +19,7 @@ from service.api.request_id import RequestId
 from service.api.v2 import routes as v2
 from service.engine import Engine
 from service.errors import OfframpError, SettingsError
+from service.media.uploads import Spool
 from service.repository import Repository
 from service.settings import Settings
 
@@ -38,6 +39,7 @@ def build_app(settings: Settings) -> FastAPI:
     )
     app.state.engine = Engine(settings)
     app.state.repository = Repository(app.state.engine)
+    app.state.spool = Spool(settings.max_spool_bytes, settings.spool_after_bytes)
     app.state.fault = app.state.rpc = None
     app.include_router(predict.router)
     app.include_router(ops.router)

@@ -115,6 +115,11 @@ class Catalogue:
                 return model
         raise UnknownModel(f"no model reads {modality}")
 
+    @property
+    def serving(self) -> list[Model]:
+        """The models that take work."""
+        return [model for name, model in self.models.items() if name not in self.withdrawn]
+
     def folder(self, name: str) -> Path:
         """Where the package of a model lies: the folder whose manifest has the name, or that is called so. Reads files.
 

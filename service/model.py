@@ -17,6 +17,8 @@ from service.errors import PackageError
 from service.media.image import ImageLimits
 from service.media.source import Limits, Source, open_source
 from service.media.text import TextLimits
+from service.media.uploads import Payload
+from service.media.video import VideoLimits
 from service.monitor.monitor import Monitor
 from service.package.curves import Curve
 from service.package.load import Package, load
@@ -51,7 +53,7 @@ class Model:
         """The name under which it is served."""
         return self.package.name
 
-    def open(self, data: bytes, content_type: str | None, limits: Limits) -> Source:
+    def open(self, data: Payload, content_type: str | None, limits: Limits) -> Source:
         """Open a body as what this model reads.
 
         Raises:
@@ -70,6 +72,13 @@ def limits(settings: Settings) -> Limits:
     return Limits(
         image=ImageLimits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels),
         text=TextLimits(max_bytes=settings.max_text_bytes),
+        video=VideoLimits(
+            max_bytes=settings.max_video_bytes,
+            max_seconds=settings.max_video_seconds,
+            max_frames=settings.max_video_frames,
+            max_pixels=settings.max_video_pixels,
+            max_decode_s=settings.max_video_decode_s,
+        ),
     )
 
 

@@ -61,12 +61,31 @@ class Settings(BaseModel):
     )
     decode_threads: Positive = Field(default_factory=cores.available, description="threads that decode inputs")
     default_deadline_ms: float = Field(10_000.0, gt=0, description="deadline of requests that name none")
-    max_body_bytes: Positive = Field(20 * 2**20, description="largest request body")
+    max_body_bytes: Positive = Field(
+        20 * 2**20, description="largest request body, but for videos as bytes or in forms"
+    )
     max_inputs: Positive = Field(64, description="most inputs in one request")
     max_pixels: Positive = Field(50_000_000, description="most pixels of one image, before decoding")
     max_text_bytes: Positive = Field(2**20, description="most bytes of one text, in UTF-8")
     tenants: Path | None = Field(
         None, description="file of API keys and quotas (docs/tenants.md); none: everybody may ask"
+    )
+    max_video_bytes: Positive = Field(
+        200 * 2**20, description="largest request body to a model that reads video, and largest video"
+    )
+    max_video_seconds: float = Field(600.0, gt=0, description="longest video")
+    max_video_frames: Positive = Field(36_000, description="most frames of one video, as its header announces them")
+    max_video_pixels: Positive = Field(4096 * 2304, description="most pixels of one frame of a video")
+    max_video_decode_s: float = Field(
+        30.0, gt=0, description="most processor time that reading one video may take, all looks together"
+    )
+    spool_after_bytes: int = Field(
+        2**20,
+        ge=0,
+        description="a video's upload is held in memory up to this size, above it in a temporary file (TMPDIR)",
+    )
+    max_spool_bytes: Positive = Field(
+        2 * 2**30, description="most bytes of all uploads on disk together; above it uploads are refused with 503"
     )
     drain_s: float = Field(30.0, ge=0, description="longest wait for accepted work at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe lines logged")

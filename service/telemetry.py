@@ -44,6 +44,7 @@ class Metrics:
     compute: Histogram
     device: Histogram
     queue: Histogram
+    decode: Histogram
     exits: Counter
     budgets: Counter
     stage_macs: Counter
@@ -86,6 +87,13 @@ class Metrics:
             ),
             queue=Histogram(
                 "offramp_queue_seconds", "Time one answer waited at stages.", ["model"], registry=r, buckets=SECONDS
+            ),
+            decode=Histogram(
+                "offramp_decode_seconds",
+                "Time to open and decode the input of one answer, all its looks together.",
+                ["model"],
+                registry=r,
+                buckets=SECONDS,
             ),
             exits=Counter("offramp_exits_total", "Answers by exit.", ["model", "exit", "reason"], registry=r),
             budgets=Counter("offramp_budget_total", "Budgets by kind.", ["model", "budget", "met"], registry=r),
@@ -193,7 +201,7 @@ class ModelTelemetry:
         self._device = metrics.device.labels(model)
         self._queue = metrics.queue.labels(model)
         self._slack = metrics.slack.labels(model)
-        self._decode_s = 0.0
+        self._decode = metrics.decode.labels(model)
         self._last_answer_at = 0.0
         self._saved = metrics.saved.labels(model)
         self._exits = {
@@ -245,7 +253,7 @@ class ModelTelemetry:
             self._stage_macs[stage].inc(macs)
         self._device.observe(walker.ledger.device_s)
         self._queue.observe(walker.ledger.queue_s)
-        self._decode_s += walker.ledger.decode_s
+        self._decode.observe(walker.ledger.decode_s)
         self._last_answer_at = time.time()
         self._saved.inc(max(0, (walker.full_macs or self._graph.full_macs) - walker.ledger.macs))
         if "latency_ms" in budgets:
@@ -264,7 +272,7 @@ class ModelTelemetry:
             batches=int(sum(_value(rows, "_count") for rows in set(self._stage_rows))),
             seconds=_value(self._duration, "_sum"),
             queue_s=_value(self._queue, "_sum"),
-            decode_s=self._decode_s,
+            decode_s=_value(self._decode, "_sum"),
             device_s=_value(self._device, "_sum"),
             last_answer_at=self._last_answer_at,
         )

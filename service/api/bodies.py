@@ -1,32 +1,31 @@
-"""A request's body as inputs: raw bytes, multipart files or JSON with base64, within limits and not decoded yet."""
+"""A request's body as inputs: raw bytes, multipart files or JSON with base64, within limits and not decoded yet.
+
+Bodies are held in memory, but for those that may bring a video: they go to a file as they come, once they are large.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import re
-import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import Request
-from python_multipart.exceptions import MultipartParseError
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from service.api import budgets
+from service.api import budgets, forms
 from service.api.leaving import exchange
 from service.errors import Cancelled, Malformed, TooLarge
 from service.media.base import declared
+from service.media.uploads import Payload, Spool, Writer
 
 _BASE64_KEYS = {"image_base64": "image", "video_base64": "video"}
 _INPUT_KEYS = {*_BASE64_KEYS, "text"}
-_MAX_FIELDS = 32
-_MAX_FIELD_BYTES = 65536
 _MAX_VALUES = 10_000
 """Most values in a JSON body; a value of three bytes would become an object of a hundred."""
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -36,9 +35,17 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 class Input:
     """Bytes to be opened as `content_type`, which may be None. `modality` is what JSON said they are, or None."""
 
-    data: bytes
+    data: Payload
     content_type: str | None
     modality: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where a body may go that brings a video, and how large it may be."""
+
+    spool: Spool
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +59,66 @@ class Body:
     """When the last byte had come to this machine, in seconds of the monotonic clock: deadlines count from here."""
 
 
-async def read(request: Request, *, max_bytes: int, max_inputs: int) -> Body:
-    """Read and take apart a body.
+async def read(request: Request, *, max_bytes: int, max_inputs: int, room: Room | None = None) -> Body:
+    """Read and take apart a body. With `room`, bytes and forms go there as they come; JSON never does.
 
     Raises:
         TooLarge: more bytes or inputs than allowed; noticed before the rest is read.
         Malformed: multipart or JSON that can't be read, or no input in it.
+        Overloaded: no room on disk.
         Cancelled: the client left before the end.
     """
-    data, received_at = await raw(request, max_bytes)
     content_type = request.headers.get("content-type")
     kind = declared(content_type)
-    if kind == "multipart/form-data":
-        body = await _multipart(request.headers, data, max_inputs)
-    elif kind == "application/json":
-        body = _json(data)
+    if room is not None and kind != "application/json":
+        body = await _streamed(request, kind, max_inputs, room)
     else:
-        body = Body([Input(data, content_type)])
+        body = await _held(request, kind, max_bytes, max_inputs)
     if not body.inputs:
         raise Malformed("the request has no input")
     if len(body.inputs) > max_inputs:
         raise TooLarge(f"{len(body.inputs)} inputs; at most {max_inputs} are taken", limit=max_inputs)
-    return replace(body, received_at=received_at)
+    return replace(body, received_at=_received_at(request))
+
+
+async def _held(request: Request, kind: str | None, max_bytes: int, max_inputs: int) -> Body:
+    data, _ = await raw(request, max_bytes)
+    if kind == "multipart/form-data":
+        return _of_form(await forms.parse(request.headers, _once(data), max_files=max_inputs))
+    return _json(data) if kind == "application/json" else Body([Input(data, request.headers.get("content-type"))])
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def _streamed(request: Request, kind: str | None, max_inputs: int, room: Room) -> Body:
+    try:
+        chunks = _chunks(request, room.max_bytes)
+        if kind == "multipart/form-data":
+            return _of_form(await forms.parse(request.headers, chunks, max_files=max_inputs, spool=room.spool))
+        return Body([Input(await _payload(chunks, room.spool), request.headers.get("content-type"))])
+    except ClientDisconnect as error:
+        raise Cancelled("the client closed the connection before the body's end") from error
+
+
+async def _payload(chunks: AsyncIterator[bytes], spool: Spool) -> Payload:
+    writer = Writer(spool)
+    try:
+        async for chunk in chunks:
+            if writer.spills(chunk):
+                await asyncio.to_thread(writer.write, chunk)
+            else:
+                writer.write(chunk)
+        return writer.finish()
+    finally:
+        writer.abandon()
+
+
+def _of_form(form: forms.Form) -> Body:
+    explain = budgets.flag([text for key, text in form.fields if key == "explain"], source="a form field")
+    budget = budgets.from_texts(form.fields, source="a form field", others=frozenset({"explain"}))
+    return Body([Input(data, kind) for data, kind in form.files], budget, explain)
 
 
 def _received_at(request: Request) -> float:
@@ -96,49 +141,19 @@ async def raw(request: Request, max_bytes: int) -> tuple[bytes, float]:
 
 
 async def _bytes(request: Request, limit: int) -> bytes:
+    return b"".join([chunk async for chunk in _chunks(request, limit)])
+
+
+async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(f"the body has {announced} bytes; at most {limit} are taken", limit=limit)
-    chunks, size = [], 0
+    size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-class _Form(MultiPartParser):
-    """The body is in memory, within its limit: no need to send its files over the disk."""
-
-    spool_max_size = sys.maxsize
-    ended = False
-
-    def on_end(self) -> None:
-        """Called at the closing boundary. Without one the last part would be dropped in silence."""
-        self.ended = True
-
-
-async def _multipart(headers: Headers, data: bytes, max_inputs: int) -> Body:
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield data
-        if not parser.ended:
-            raise MultiPartException("it ends before its closing boundary")
-
-    try:
-        parser = _Form(headers, whole(), max_files=max_inputs, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
-        form = await parser.parse()
-    except (MultiPartException, MultipartParseError, KeyError) as error:
-        if str(error).startswith("Too many files"):
-            raise TooLarge(f"more than {max_inputs} inputs", limit=max_inputs) from error
-        raise Malformed(f"multipart body can't be read: {error}") from error
-    files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-    fields = [(key, part) for key, part in form.multi_items() if isinstance(part, str)]
-    inputs = [Input(await file.read(), file.content_type) for file in files]
-    await form.close()
-    explain = budgets.flag([text for key, text in fields if key == "explain"], source="a form field")
-    others = frozenset({"explain"})
-    return Body(inputs, budgets.from_texts(fields, source="a form field", others=others), explain)
+        yield chunk
 
 
 def _json(data: bytes) -> Body:

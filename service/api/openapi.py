@@ -25,6 +25,7 @@ from service.errors import (
     UnknownModel,
     UnsupportedMedia,
 )
+from service.media import video
 from service.media.base import MediaType
 from service.media.image import READABLE
 from service.task.base import MapForm
@@ -171,6 +172,7 @@ def _body() -> Schema:
     fields = {name: _scalar(field) for name, field in BudgetFields.model_json_schema()["properties"].items()}
     budget = {"type": "object", "additionalProperties": False, "properties": fields}
     kinds: Schema = {"image_base64": {"type": "string", "format": "byte"}, "text": {"type": "string"}}
+    kinds["video_base64"] = kinds["image_base64"]
     one = [
         {"type": "object", "additionalProperties": False, "properties": {key: kind}, "required": [key]}
         for key, kind in kinds.items()
@@ -186,7 +188,7 @@ def _body() -> Schema:
     files = {"type": "array", "minItems": 1, "items": _BINARY["schema"]}
     form = {"type": "object", "required": ["file"], "properties": {"file": files, **fields, "explain": explain}}
     example = {"inputs": [{"image_base64": _PICTURE}], "budget": {"latency_ms": 1000}}
-    content: Schema = dict.fromkeys(map(str, READABLE), _BINARY)
+    content: Schema = dict.fromkeys(map(str, (*READABLE, *video.READABLE)), _BINARY)
     content[MediaType.TEXT] = {"schema": {"type": "string"}}
     content["multipart/form-data"] = {"schema": form}
     content["application/json"] = {"schema": document, "example": example}

@@ -12,13 +12,14 @@ from fastapi.responses import JSONResponse, Response
 
 from service.answer import Answer
 from service.api import bodies, budgets, callers, render, stream
-from service.api.bodies import Body, Input
+from service.api.bodies import Body, Input, Room
 from service.api.leaving import unless_gone
 from service.api.openapi import PREDICT
 from service.core import Budget, Caller
 from service.engine import Engine, Sample
 from service.errors import Malformed, OfframpError, UnknownModel, UnsupportedMedia
 from service.media.base import declared, sniff
+from service.media.uploads import head
 from service.model import Model, limits
 from service.settings import Settings
 from service.task.base import MapForm
@@ -27,6 +28,7 @@ router = APIRouter(tags=["predict"])
 Result = TypeVar("Result")
 _OTHERS = frozenset({"explain", "map"})
 _FORMS: tuple[MapForm, ...] = get_args(MapForm)
+_VIDEO = "video"
 _LIGHT_BYTES = 4096
 """No more bytes than this are opened on the event loop; larger hostile ones could hold it up."""
 
@@ -45,8 +47,9 @@ class Asked:
         """As the engine takes them."""
         opened = (partial(_open, model, given, settings) for given in self.body.inputs)
         at, explain = self.body.received_at, self.explain
+        most = 0 if model.package.manifest.modality == _VIDEO else _LIGHT_BYTES
         return [
-            Sample(open, self.budget, at, explain, caller=self.caller, light=len(given.data) <= _LIGHT_BYTES)
+            Sample(open, self.budget, at, explain, caller=self.caller, light=len(given.data) <= most)
             for open, given in zip(opened, self.body.inputs, strict=True)
         ]
 
@@ -57,7 +60,7 @@ async def predict(request: Request, model: str) -> Response:
     engine: Engine = request.app.state.engine
     chosen = engine.model(model)
     try:
-        asked = await _read(request, engine.settings, callers.of(request, model))
+        asked = await _read(request, callers.of(request, model), [chosen])
     except OfframpError as error:
         chosen.telemetry.dropped(error, caller=Caller(request.state.request_id))
         raise
@@ -68,14 +71,18 @@ async def predict(request: Request, model: str) -> Response:
 async def predict_default(request: Request) -> Response:
     """As with one model; the model is the first that reads what the body is."""
     engine: Engine = request.app.state.engine
-    asked = await _read(request, engine.settings, callers.of(request))
+    asked = await _read(request, callers.of(request), engine.catalogue.serving)
     chosen = _default(engine, asked.body.inputs[0])
     callers.of(request, chosen.name)
     return await _answer(request, engine, chosen, asked)
 
 
-async def _read(request: Request, settings: Settings, caller: Caller) -> Asked:
-    body = await bodies.read(request, max_bytes=settings.max_body_bytes, max_inputs=settings.max_inputs)
+async def _read(request: Request, caller: Caller, models: Sequence[Model]) -> Asked:
+    """The request, which one of the models will answer: if one of them reads video, the body may be large."""
+    settings: Settings = request.app.state.engine.settings
+    video = any(model.package.manifest.modality == _VIDEO for model in models)
+    room = Room(request.app.state.spool, settings.max_video_bytes) if video else None
+    body = await bodies.read(request, max_bytes=settings.max_body_bytes, max_inputs=settings.max_inputs, room=room)
     query = budgets.from_texts(request.query_params.multi_items(), source="the query", others=_OTHERS)
     budget = budgets.merge(budgets.from_headers(request.headers.items()), query, body.budget).budget()
     explain = budgets.flag(request.query_params.getlist("explain"), source="the query")
@@ -116,9 +123,9 @@ def _open(model: Model, given: Input, settings: Settings) -> Any:
 
 def _default(engine: Engine, given: Input) -> Model:
     """The first model that reads what an input is: by JSON key, by Content-Type, else by its first bytes."""
-    kind = given.modality or declared(given.content_type) or sniff(given.data)
+    kind = given.modality or declared(given.content_type) or sniff(head(given.data))
     if kind is None:
-        raise Malformed("the body is of no kind that is known here" if given.data else "the body is empty")
+        raise Malformed("the body is of no kind that is known here" if len(given.data) else "the body is empty")
     try:
         return engine.default(kind.partition("/")[0])
     except UnknownModel as error:

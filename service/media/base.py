@@ -62,6 +62,7 @@ _BRANDS = {
     b"msf1": MediaType.HEIC,
     b"qt  ": MediaType.QUICKTIME,
 }
+_BEFORE_FTYP = {b"moov", b"mdat", b"wide"}  # how QuickTime files began before there was `ftyp`
 _BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}  # "BM" alone would also take "BMW is a car" for a picture
 
 _ALIASES = {
@@ -76,6 +77,13 @@ _ALIASES = {
     "image/x-webp": "image/webp",
     "image/vnd.microsoft.icon": "image/x-icon",
     "image/heif": "image/heic",
+    "application/mp4": "video/mp4",
+    "video/x-m4v": "video/mp4",
+    "video/matroska": "video/webm",
+    "video/x-matroska": "video/webm",
+    "video/avi": "video/x-msvideo",
+    "video/msvideo": "video/x-msvideo",
+    "video/vnd.avi": "video/x-msvideo",
 }
 # What clients send when nobody chose a type: S3 and curl --data-binary among them.
 _UNDECLARED = {
@@ -96,6 +104,8 @@ def sniff(data: bytes) -> MediaType | None:
         return _RIFF.get(data[8:12])
     if data[4:8] == b"ftyp":
         return _BRANDS.get(data[8:12], MediaType.MP4)
+    if data[:1] == b"\0" and data[4:8] in _BEFORE_FTYP:
+        return MediaType.QUICKTIME
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
         return MediaType.BMP
     return MediaType.TEXT if _is_text(data) else None

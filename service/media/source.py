@@ -14,6 +14,8 @@ from service.errors import Malformed, TooLarge, UnsupportedMedia
 from service.media.image import ImageLimits, ImageSource
 from service.media.pixels import RGB, fit, solid
 from service.media.text import TextLimits, TextSource
+from service.media.uploads import Payload, whole
+from service.media.video import VideoLimits, VideoSource
 from service.package.glimpses import Glimpse
 
 
@@ -23,6 +25,7 @@ class Limits:
 
     image: ImageLimits = field(default_factory=ImageLimits)
     text: TextLimits = field(default_factory=TextLimits)
+    video: VideoLimits = field(default_factory=VideoLimits)
 
 
 class Source(Protocol):
@@ -90,15 +93,25 @@ def open_pixels(pixels: RGB, limits: ImageLimits) -> Source:
 
 
 def open_source(
-    modality: str, data: bytes, content_type: str | None, limits: Limits, folder: Path | None = None
+    modality: str, data: Payload, content_type: str | None, limits: Limits, folder: Path | None = None
 ) -> Source:
     """Open a body for a model of that modality, whose package is `folder`. No decoding; belongs on a decode thread.
 
     Raises:
         RequestError: not of that modality, broken, or above a limit.
     """
+    if modality == "video":
+        return VideoSource.open(data, content_type=content_type, limits=limits.video)
     if modality == "text":
-        return TextSource.open(data, content_type=content_type, limits=limits.text, folder=folder)
+        held = _held(data, limits.text.max_bytes)
+        return TextSource.open(held, content_type=content_type, limits=limits.text, folder=folder)
     if modality != "image":
         raise UnsupportedMedia(f"no reader for {modality} here")
-    return ImageSource.open(data, content_type=content_type, limits=limits.image)
+    return ImageSource.open(_held(data, limits.image.max_bytes), content_type=content_type, limits=limits.image)
+
+
+def _held(data: Payload, limit: int) -> bytes:
+    """All bytes, in memory; they may have come by a way that is for larger ones."""
+    if len(data) > limit:
+        raise TooLarge(f"the input has {len(data)} bytes, the limit is {limit}", limit=limit, value=len(data))
+    return whole(data)
