@@ -156,7 +156,9 @@ def find(package: Package, answers: ExitAnswers, statics: Sequence[StaticNet]) -
 
 def default_place(package: Package) -> int:
     """Place of the default price in the package's record."""
-    curve = Curve(package.record, package.graph.full_macs, package.digest, "CPUExecutionProvider")
+    asked = package.manifest.default_agreement
+    full = package.graph.full_macs
+    curve = Curve(package.record, full, package.digest, "CPUExecutionProvider", default_agreement=asked)
     return int(np.flatnonzero(package.record.prices == curve.default.price)[0])
 
 

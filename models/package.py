@@ -39,6 +39,8 @@ class Title:
     """Names of further files that stand in the package's folder."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Of the router."""
+    default_agreement: float | None = None
+    """None: as docs/packages.md says."""
 
 
 def stage_entries(files: Sequence[Path], glimpses: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -161,9 +163,10 @@ def _content(
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest; `calibration` is the hash of its file."""
-    looped: dict[str, Any] = {"laps": title.laps} if title.laps > 1 else {}
-    looped |= {"zeros": list(title.zeros)} if title.zeros else {}
-    looped |= {"files": {name: digest(folder / name) for name in title.files}} if title.files else {}
+    other: dict[str, Any] = {"laps": title.laps} if title.laps > 1 else {}
+    other |= {"zeros": list(title.zeros)} if title.zeros else {}
+    other |= {"files": {name: digest(folder / name) for name in title.files}} if title.files else {}
+    other |= {"default_agreement": title.default_agreement} if title.default_agreement else {}
     parameters = {"parameters": dict(title.parameters)} if title.parameters else {}
     general = {"format": FORMAT, "name": title.name, "version": title.version, "modality": title.modality}
     return general | {
@@ -172,7 +175,7 @@ def _content(
         "description": title.description,
         "labels": LABELS,
         "stages": [dict(stage) for stage in stages],
-        **looped,
+        **other,
         "router": {"name": title.router, **parameters},
         "calibration": {"file": CALIBRATION, "sha256": calibration},
         "provenance": dict(provenance),

@@ -111,6 +111,7 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
         package.digest,
         PROVIDERS[settings.device],
         package.manifest.precision,
+        package.manifest.default_agreement,
     )
     # A quarter of a second that the first look at the model would otherwise spend on the event loop.
     _ = curve.points

@@ -11,7 +11,14 @@ from service.package.load import Package
 def write(package: Package, original: Package, options: Options) -> None:
     """Write README.md into the folder of `package`, which `original` was compressed to."""
     described = package.manifest
-    curve = Curve(package.record, package.graph.full_macs, package.digest, "", described.precision)
+    curve = Curve(
+        package.record,
+        package.graph.full_macs,
+        package.digest,
+        "",
+        described.precision,
+        described.default_agreement,
+    )
     default = next(point for point in curve.points if point.price == curve.default.price)
     head = ["price per GMAC", "mean MMACs", "accuracy %", "agreement %"]
     rows = [_row("full", curve.points[0]), _row(f"{default.price:.3g} (default)", default)]

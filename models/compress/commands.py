@@ -39,7 +39,8 @@ def named(package: str) -> Path:
 def told(package: Package) -> str:
     """One line on a package."""
     full = package.graph.full_macs
-    default = Curve(package.record, full, package.digest, "", package.manifest.precision).default
+    described = package.manifest
+    default = Curve(package.record, full, package.digest, "", described.precision, described.default_agreement).default
     size = sum((package.path / stage.graph).stat().st_size for stage in package.manifest.stages)
     return (
         f"{package.name}: {full / 1e6:.1f} MMACs in full, {default.mean_macs / 1e6:.1f} by default, "

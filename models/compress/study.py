@@ -27,9 +27,8 @@ from models.data.cifar10 import ImageSet
 from models.findings import Share, default_place
 from models.timing import stage_ms
 from service.core import FULL
-from service.package.curves import DEFAULT_AGREEMENT
 from service.package.load import Package, load
-from service.package.manifest import FILE
+from service.package.manifest import DEFAULT_AGREEMENT, FILE
 from service.routing.base import build
 
 VARIANTS = (

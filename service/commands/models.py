@@ -34,7 +34,9 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
 
 def _line(package: Package, provider: str) -> str:
     described, full = package.manifest, package.graph.full_macs
-    default = Curve(package.record, full, package.digest, provider).default
+    default = Curve(
+        package.record, full, package.digest, provider, default_agreement=described.default_agreement
+    ).default
     return (
         f"{described.name:<28}{described.version:<9}{described.modality:<10}{described.family:<16}"
         f"{len(package.graph.exits):>5}{full / 1e6:>12.1f}{default.mean_macs / full:>9.0%}"

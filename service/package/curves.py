@@ -11,9 +11,9 @@ import numpy as np
 from service.core import Price
 from service.errors import ImpossibleBudget
 from service.package.certificates import certified_risks, fixed_sequence, upper_bound
+from service.package.manifest import DEFAULT_AGREEMENT
 from service.package.record import LOSSES, Record
 
-DEFAULT_AGREEMENT = 0.99
 DEFAULT_CONFIDENCE = 0.95
 _MOST_ISSUED = 4096
 
@@ -67,6 +67,7 @@ class Curve:
     package: str
     provider: str
     precision: str = "float32"
+    default_agreement: float = DEFAULT_AGREEMENT
     _issued: dict[tuple[str, float, float], Certificate] = field(default_factory=dict)
 
     @cached_property
@@ -147,8 +148,8 @@ class Curve:
 
     @cached_property
     def default(self) -> Certificate:
-        """What a request without any budget is served under: the cheapest walk certified for agreement >= 0.99."""
-        return self.certify("agreement", DEFAULT_AGREEMENT, DEFAULT_CONFIDENCE)
+        """What a request without any budget is served under: the cheapest walk certified for the default agreement."""
+        return self.certify("agreement", self.default_agreement, DEFAULT_CONFIDENCE)
 
     @cached_property
     def points(self) -> list[CurvePoint]:

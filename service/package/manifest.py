@@ -20,6 +20,7 @@ from service.package.stage import Stage
 from service.package.strict import Digest, FileName, Slug, Strict, Tensor
 from service.task.base import TaskName
 
+DEFAULT_AGREEMENT = 0.99
 FILE = "package.yaml"
 FORMAT = 1
 
@@ -60,6 +61,7 @@ class Manifest(Strict):
     router: RouterSpec
     calibration: CalibrationFile
     precision: Literal["float32", "int8"] = "float32"
+    default_agreement: Annotated[float, Field(gt=0, le=1, strict=False)] = DEFAULT_AGREEMENT
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -191,6 +191,13 @@ def test_without_a_budget_99_percent_agree_with_95_percent_confidence(colours: P
     assert default.mean_macs < package.graph.full_macs / 2
 
 
+def test_a_package_of_few_samples_names_a_default_that_they_can_certify(colours: Path) -> None:
+    package = load(colours)
+    curve = Curve(package.record, package.graph.full_macs, package.digest, "CPU", default_agreement=0.9)
+    assert (curve.default.kind, curve.default.target) == ("agreement", 0.9)
+    assert curve.default.mean_macs < curve.certify("agreement", 0.99, 0.95).mean_macs
+
+
 def test_a_certificate_names_what_it_holds_for() -> None:
     certificate = curve_of(BORDER, package="abc", provider="CUDA", precision="int8").certify("accuracy", 0.9, 0.95)
     assert dataclasses.asdict(certificate) | {"id": ""} == {
