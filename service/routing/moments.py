@@ -1,0 +1,137 @@
+"""What the routers that read clips have in common: the moments of a walk, their order, and when reading on stops
+paying.
+
+A clip is read at the middles of equal parts, as shares of its duration: so walks of long and short clips cost the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import PackageError
+from service.package.load import Package
+from service.package.manifest import FILE
+from service.routing.base import LEAVE, Routing
+from service.routing.early_exit import softmax, worth
+
+_REMEDY = "make it again with the package's recipe"
+Looks = list[NDArray[np.float32] | None]
+
+
+def moments(count: int) -> NDArray[np.float32]:
+    """The middles of `count` equal parts, as shares of the duration: float32 [count, 1], ready for `Routing.look`."""
+    return (((np.arange(count) + 0.5) / count).astype(np.float32))[:, None]
+
+
+def coarse_to_fine(count: int) -> tuple[int, ...]:
+    """Each of `count` moments once: the middle, the ends, then always the middle of the widest gap (FrameExit,
+    2021)."""
+    order = [(count - 1) // 2, *[place for place in (0, count - 1) if place != (count - 1) // 2]][:count]
+    while len(order) < count:
+        known = sorted(order)
+        gaps = [(right - left, -left) for left, right in pairwise(known)]
+        width, left = max(gaps)
+        order.append(-left + width // 2)
+    return tuple(order)
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """Which exits answer what, and from which price on a walk stops there rather than reading on.
+
+    Tables, for K exits and B score bins: `temperature` float32 [K]; `gain_edges` float32 [K-1, B+1]; `gain` float32
+    [K-1, K, B], expected gain in correctness of reading on from exit k to j; `exit_macs` int64 [K], MACs spent when
+    exit k stands on the walk that skips nothing.
+    """
+
+    answers: Sequence[str | None]
+    exit_of: Sequence[int]
+    temperature: NDArray[np.float32]
+    edges: Sequence[NDArray[np.float32]]
+    worths: Sequence[NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, package: Package) -> Stops:
+        """The package's tables.
+
+        Raises:
+            PackageError: one is missing, of another shape, or holds what can't be reckoned with.
+        """
+        graph = package.graph
+        tables = _tables(package, len(graph.exits))
+        answers = [package.manifest.stages[stage].answer for stage in graph.stage_of]
+        edges = [*tables["gain_edges"][:, 1:-1], np.empty(0, np.float32)]
+        worths = [*worth(tables["gain"], tables["exit_macs"]), np.array([-np.inf])]
+        return cls(answers, graph.exit_of, tables["temperature"].astype(np.float32), edges, worths)
+
+    def judged(
+        self, place: int, outputs: Mapping[str, NDArray[Any]], told: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+        """The calibrated answer float32 [rows, classes], its score float32 [rows], and the worth of reading on.
+
+        The gain maps are read at `told` float32 [rows] if that is given, else at the score.
+        """
+        name, exit_place = self.answers[place], self.exit_of[place]
+        assert name is not None, "only places with an exit are judged"
+        answer = softmax(outputs[name] / self.temperature[exit_place])
+        score = np.maximum.reduce(answer, axis=1)
+        bins = self.edges[exit_place].searchsorted(score if told is None else told, side="right")
+        worths: NDArray[np.float64] = self.worths[exit_place].take(bins)
+        return answer, score, worths
+
+
+def onward(
+    judged: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]],
+    prices: NDArray[np.float64],
+    after: int | None,
+    look: Looks | None,
+    signals: Mapping[str, NDArray[Any]] | None = None,
+) -> Routing:
+    """Read on at `after` where that is worth its price; where nothing follows, all leave."""
+    answer, score, worths = judged
+    rows = len(prices)
+    if after is None:
+        return Routing(np.full(rows, LEAVE, np.int16), answer, score, np.full(rows, -np.inf), signals)
+    going = np.where(worths > prices, np.int16(after), np.int16(LEAVE))
+    return Routing(going, answer, score, worths, signals, look=look)
+
+
+def same(moment: NDArray[np.float32], rows: int) -> Looks:
+    """One moment for every row; `moment` float32 [1], a share of the duration."""
+    return [moment[None, :]] * rows
+
+
+def misfit(package: Package, table: str, problem: str) -> PackageError:
+    """The error for a table that doesn't fit the stages."""
+    return PackageError(package.path / package.manifest.calibration.file, table, problem, _REMEDY)
+
+
+def misbuilt(package: Package, problem: str) -> PackageError:
+    """The error for stages that the router can't walk."""
+    return PackageError(package.path / FILE, "stages", problem, _REMEDY)
+
+
+def _tables(package: Package, exits: int) -> Mapping[str, NDArray[Any]]:
+    tables = package.tables
+    bins = tables["gain"].shape[-1] if "gain" in tables and tables["gain"].ndim else 0
+    shapes = {
+        "temperature": (exits,),
+        "gain_edges": (exits - 1, bins + 1),
+        "gain": (exits - 1, exits, bins),
+        "exit_macs": (exits,),
+    }
+    for name, shape in shapes.items():
+        found = tables[name].shape if name in tables else None
+        if found != shape:
+            raise misfit(package, name, f"shape {found}, expected {shape}")
+    if not bins or not all(np.all(np.isfinite(tables[name])) for name in shapes):
+        raise misfit(package, "gain", "needs one or more bins of finite values")
+    if not (np.all(tables["temperature"] > 0) and np.all(np.diff(tables["exit_macs"]) > 0)):
+        raise misfit(package, "exit_macs", "must rise, and temperatures must be above 0")
+    return tables
