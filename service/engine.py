@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from service import cores
 from service.admission import admit
 from service.answer import Answer
 from service.catalogue import Catalogue
@@ -104,7 +105,9 @@ class Engine:
             on_ended=self._deliver,
             on_look=lambda walker: self._lookout.send(walker),
         )
-        self._decoders = ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(
+            self.settings.decode_threads, thread_name_prefix="decode", initializer=cores.step_back
+        )
         self._lookout = Lookout(self.models, self._decoders, self._executor)
         for model in self.models.values():
             self._expect(model)

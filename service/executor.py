@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from service import cores
 from service.core import Reached, Walker, Watcher
 from service.errors import NotReady, OfframpError, StageFailed
 from service.routing.base import LEAVE, Router, routed, straight
@@ -163,6 +164,7 @@ class Executor:
                 self._on_look(walker)
 
     def _lane(self, runner: Runner) -> None:
+        cores.step_back()
         try:
             while (batch := self._next()) is not None:
                 self._turn(runner, batch)
