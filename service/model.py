@@ -24,7 +24,7 @@ from service.package.curves import Curve
 from service.package.load import Package, load
 from service.package.manifest import FILE
 from service.routing.base import Router, build
-from service.runtime.onnx import PROVIDERS, ModelSessions, state_shapes
+from service.runtime.onnx import PROVIDERS, ModelSessions, open_stages, state_shapes
 from service.runtime.states import StatePool
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
@@ -33,6 +33,8 @@ from service.telemetry import Metrics, ModelTelemetry
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _REPEATS = 5
+_LONGEST_S = 0.1
+"""Most seconds for one stage and batch size: a server of many large models has to start, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +117,13 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
     )
     # A quarter of a second that the first look at the model would otherwise spend on the event loop.
     _ = curve.points
-    pool = StatePool(settings.max_in_flight, state_shapes(package), spare=settings.max_shadows)
-    lanes = [
-        ModelSessions(
-            package,
-            pool,
-            device=settings.device,
-            threads=settings.lane_threads,
-            max_rows=min(settings.max_batch_rows, settings.max_in_flight),
-        )
+    rows = min(settings.max_batch_rows, settings.max_in_flight)
+    opened = [
+        open_stages(package, device=settings.device, threads=settings.lane_threads, max_rows=rows)
         for _ in range(settings.lanes)
     ]
+    pool = StatePool(settings.max_in_flight, state_shapes(opened[0]), spare=settings.max_shadows)
+    lanes = [ModelSessions(package, stages, pool) for stages in opened]
     router = build(package)
     times = profile(package, lanes, router)
     telemetry = ModelTelemetry(metrics, package.name, package.graph)
@@ -148,21 +146,31 @@ def _auditor(package: Package, curve: Curve, telemetry: ModelTelemetry, settings
 
 
 def profile(package: Package, lanes: Sequence[ModelSessions], router: Router) -> list[StageTimes]:
-    """Times of each stage by batch rows, on the path that serving takes; also the warm-up of every lane and buffer."""
+    """Times of each stage by batch rows, on the path that serving takes; also the warm-up of every lane.
+
+    A batch that would take longer than `_LONGEST_S` is not tried: from there on a stage's time grows with its rows.
+    """
     for lane in lanes[1:]:
-        _stage_seconds(package, lane, router, 1)
+        _profile(package, lane, router, [1], repeats=1)
     most = lanes[0].max_rows
     sizes = sorted({size for size in _SIZES if size < most} | {most})
-    seconds = [_stage_seconds(package, lanes[0], router, rows) for rows in sizes]
-    times = [StageTimes(sizes, by_size) for by_size in zip(*seconds, strict=True)]
+    times = [StageTimes(*by_size) for by_size in _profile(package, lanes[0], router, sizes, repeats=_REPEATS)]
     # Laps share the times of their stage, so that each teaches all.
     return [times[stage] for stage in package.graph.stage_of]
 
 
-def _stage_seconds(package: Package, lane: ModelSessions, router: Router, rows: int) -> list[float]:
-    """Median seconds of each stage for a batch of blank inputs."""
-    work = StageWork.of(package, lane, router, rows)
-    return [work.seconds(package.graph.first_place(stage)) for stage in range(len(package.manifest.stages))]
+def _profile(
+    package: Package, lane: ModelSessions, router: Router, sizes: Sequence[int], *, repeats: int
+) -> list[tuple[list[int], list[float]]]:
+    """For each stage the batch sizes that were tried, and their median seconds, for blank inputs."""
+    found: list[tuple[list[int], list[float]]] = [([], []) for _ in package.manifest.stages]
+    for rows in sizes:
+        work = StageWork.of(package, lane, router, rows)
+        for stage, (tried, seconds) in enumerate(found):
+            if not tried or seconds[-1] * rows / tried[-1] <= _LONGEST_S:
+                tried.append(rows)
+                seconds.append(work.seconds(package.graph.first_place(stage), repeats))
+    return found
 
 
 def blank_walker(package: Package, slot: int) -> Walker:
@@ -200,12 +208,15 @@ class StageWork:
             self.router.route(stage, outputs, self.prices)
         self.lane.keep(stage, self.walkers, range(len(self.walkers)))
 
-    def seconds(self, stage: int) -> float:
-        """Median seconds of a few runs, after one that counts for nothing."""
+    def seconds(self, stage: int, repeats: int = _REPEATS) -> float:
+        """Median seconds of a few runs, fewer of long ones, after one that counts for nothing."""
         for walker in self.walkers:
             walker.picks = np.zeros(1, np.int64) if self.package.graph.rows[stage] > 1 else None
         self.run(stage)
-        return median(self._once(stage) for _ in range(_REPEATS))
+        taken = [self._once(stage)]
+        while len(taken) < repeats and sum(taken) < _LONGEST_S:
+            taken.append(self._once(stage))
+        return median(taken)
 
     def _once(self, stage: int) -> float:
         start = perf_counter()

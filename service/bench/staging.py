@@ -19,7 +19,7 @@ from service.errors import SettingsError
 from service.model import StageWork
 from service.package.load import Package
 from service.routing.base import build
-from service.runtime.onnx import PROVIDERS, ModelSessions, session_options, state_shapes
+from service.runtime.onnx import PROVIDERS, ModelSessions, open_stages, session_options, state_shapes
 from service.runtime.states import StatePool
 from service.settings import Settings
 
@@ -74,8 +74,8 @@ def _seconds(work: Callable[[], None], repeats: int) -> float:
 
 
 def _staged(package: Package, rows: int, settings: Settings) -> Callable[[], None]:
-    pool = StatePool(rows, state_shapes(package))
-    lane = ModelSessions(package, pool, device=settings.device, threads=settings.lane_threads, max_rows=rows)
+    stages = open_stages(package, device=settings.device, threads=settings.lane_threads, max_rows=rows)
+    lane = ModelSessions(package, stages, StatePool(rows, state_shapes(stages)))
     work = StageWork.of(package, lane, build(package), rows)
 
     def run() -> None:

@@ -67,7 +67,7 @@ class StageSession:
         if stage.graph not in opened:
             opened[stage.graph] = _open(package, stage, device, threads)
         self._session = opened[stage.graph]
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self.inputs = self._buffers(self._session.get_inputs(), package, stage.inputs)
         self.outputs = self._buffers(self._session.get_outputs(), package, stage.outputs)
         self._bindings: dict[int, tuple[Any, Outputs]] = {}
@@ -97,11 +97,11 @@ class StageSession:
             problem = f"tensor {node.name!r} is {node.type} {node.shape}"
             remedy = f"export it as {kind} with a dynamic first axis and then {expected or 'fixed ones'}"
             raise PackageError(package.path / self.stage.graph, self.stage.name, problem, remedy)
-        return np.zeros((self._max_rows, *shape), _DTYPES[kind])
+        return np.zeros((self.max_rows, *shape), _DTYPES[kind])
 
     def _bind(self, rows: int) -> tuple[Any, Outputs]:
-        if not 1 <= rows <= self._max_rows:
-            raise ValueError(f"{rows} rows for buffers of {self._max_rows}")
+        if not 1 <= rows <= self.max_rows:
+            raise ValueError(f"{rows} rows for buffers of {self.max_rows}")
         binding = self._session.io_binding()
         for name, buffer in self.inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(buffer[:rows]))
@@ -153,15 +153,11 @@ def _open(package: Package, stage: Stage, device: str, threads: int) -> Any:
 class ModelSessions:
     """All stages of one package on one lane, and the pool that holds its walkers' state."""
 
-    def __init__(self, package: Package, pool: StatePool, *, device: str, threads: int, max_rows: int) -> None:
-        self._pool = pool
-        self.max_rows = max_rows
+    def __init__(self, package: Package, stages: Sequence[StageSession], pool: StatePool) -> None:
+        """`stages` of the package as `open_stages` made them; nobody else may use them."""
+        self._pool, self.stages = pool, stages
+        self.max_rows = stages[0].max_rows
         self._stage_of = package.graph.stage_of
-        opened: dict[str, Any] = {}
-        self.stages = [
-            StageSession(package, stage, device=device, threads=threads, max_rows=max_rows, opened=opened)
-            for stage in package.manifest.stages
-        ]
         for session in self.stages:
             self._check_states(package, session)
         self._moves = [Moves.of(session.stage, session.inputs, session.outputs, pool) for session in self.stages]
@@ -258,15 +254,25 @@ class OnnxRunner:
         self._models[model].keep(stage, walkers, rows)
 
 
-def state_shapes(package: Package) -> dict[str, tuple[int, ...]]:
-    """Shapes of the state tensors without their first axis, read from the graphs.
+def open_stages(package: Package, *, device: str, threads: int, max_rows: int) -> list[StageSession]:
+    """The stages of a package for one lane, with buffers of `max_rows` rows.
 
     Raises:
         PackageError: a graph that ONNX Runtime can't open, or that isn't what the manifest says.
+        SettingsError: the device isn't there.
     """
+    opened: dict[str, Any] = {}
+    return [
+        StageSession(package, stage, device=device, threads=threads, max_rows=max_rows, opened=opened)
+        for stage in package.manifest.stages
+    ]
+
+
+def state_shapes(stages: Sequence[StageSession]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the state tensors without their first axis, as the stages write them."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for stage in package.manifest.stages:
-        session = StageSession(package, stage, device="cpu", threads=1, max_rows=1)
+    for session in stages:
+        stage = session.stage
         shapes |= {name: session.outputs[port].shape[1:] for port, name in stage.writes.items()}
         many = (stage.ragged or 1,)
         shapes |= {name: (*many, *session.outputs[port].shape[1:]) for port, name in stage.writes_rows.items()}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from service import cores
 from service.cores import available
 
 
@@ -65,3 +69,20 @@ def test_systems_without_affinity_count_their_cores(tmp_path: Path, monkeypatch:
     assert available(tmp_path) == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert available(tmp_path) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+def test_a_thread_steps_back_behind_the_others_and_no_other_does() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def step() -> tuple[int, int]:
+        before = niceness()
+        cores.step_back()
+        return before, niceness()
+
+    mine = niceness()
+    with ThreadPoolExecutor(1) as pool:
+        before, after = pool.submit(step).result()
+    assert after == min(19, before + 5)
+    assert niceness() == mine

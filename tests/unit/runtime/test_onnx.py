@@ -17,7 +17,7 @@ from onnx import TensorProto
 from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
 from service.errors import PackageError, SettingsError
 from service.package.load import Package, load
-from service.runtime.onnx import ModelSessions, OnnxRunner, StageSession, check_install, state_shapes
+from service.runtime.onnx import ModelSessions, OnnxRunner, StageSession, check_install, open_stages, state_shapes
 from service.runtime.states import StatePool
 from tests.packages import LABELS, MACS, STAGES, all_logits, pictures, write_colours
 
@@ -32,7 +32,7 @@ def package(colours: Path) -> Package:
 
 @pytest.fixture(scope="module")
 def pool(package: Package) -> StatePool:
-    return StatePool(CAPACITY, state_shapes(package))
+    return StatePool(CAPACITY, state_shapes(opened(package)))
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,12 @@ def sessions(package: Package, pool: StatePool) -> ModelSessions:
 
 
 def sessions_of(package: Package, pool: StatePool | None = None, *, device: str = "cpu") -> ModelSessions:
-    pool = pool or StatePool(CAPACITY, state_shapes(package))
-    return ModelSessions(package, pool, device=device, threads=1, max_rows=MAX_ROWS)
+    stages = opened(package, device=device)
+    return ModelSessions(package, stages, pool or StatePool(CAPACITY, state_shapes(stages)))
+
+
+def opened(package: Package, *, device: str = "cpu") -> list[StageSession]:
+    return open_stages(package, device=device, threads=1, max_rows=MAX_ROWS)
 
 
 def walkers_of(images: NDArray[np.uint8], slots: Sequence[int]) -> list[Walker]:
@@ -120,7 +124,7 @@ def test_buffers_have_their_rows_and_no_more(package: Package, rows: int) -> Non
 
 
 def test_states_are_those_that_the_graphs_make(package: Package) -> None:
-    assert state_shapes(package) == {"seen0": (3,), "rows": (8, 3), "seen1": (3,)}
+    assert state_shapes(opened(package)) == {"seen0": (3,), "rows": (8, 3), "seen1": (3,)}
 
 
 def test_a_runner_serves_models_by_name(sessions: ModelSessions, package: Package) -> None:
