@@ -106,6 +106,8 @@ def receipt(answers: Sequence[Answer]) -> dict[str, Any]:
         "exit": ",".join(one["exit"] for one in shown),
         "reason": ",".join(one["reason"] for one in shown),
         "mmacs": sum(one["mmacs"] for one in compute),
+        # The same as a whole number: KServe's messages have no field for others.
+        "macs": sum(answer.ledger.macs for answer in answers),
         "fraction_of_full": sum(one["fraction_of_full"] for one in compute) / len(shown),
         "device_ms": sum(one["device_ms"] for one in compute),
         "total_ms": max(one["timing_ms"]["total"] for one in shown),
