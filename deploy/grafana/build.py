@@ -15,9 +15,10 @@ from grafana_foundation_sdk.models import dashboard as models
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from panels import PAGES, Page, Panel
+from panels import PAGES, Page, Panel, Variable
 
 FOLDER = Path(__file__).parent / "dashboards"
+_REFUSED = {"style", "auto", "auto_count", "auto_min"}
 _COLUMNS, _HEIGHT = 24, 8
 _SOURCE = models.DataSourceRef(type_val="prometheus", uid="prometheus")
 
@@ -31,18 +32,9 @@ def rendered(page: Page) -> str:
         .refresh("10s")
         .time("now-30m", "now")
         .timezone("browser")
-        .with_variable(
-            dashboard.QueryVariable("model")
-            .label("model")
-            .datasource(_SOURCE)
-            .query("label_values(offramp_requests_total, model)")
-            .include_all(True)
-            .all_value(".*")
-            .multi(True)
-            .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .current(models.VariableOption(selected=True, text="All", value="$__all"))
-        )
     )
+    for variable in page.variables:
+        made = made.with_variable(_variable(variable))
     x = y = 0
     for panel in page.panels:
         width = _COLUMNS if panel.wide else _COLUMNS // 2
@@ -50,7 +42,27 @@ def rendered(page: Page) -> str:
             x, y = 0, y + _HEIGHT
         made = made.with_panel(_graph(panel).grid_pos(models.GridPos(h=_HEIGHT, w=width, x=x, y=y)))
         x += width
-    return json.dumps(_stripped(json.loads(JSONEncoder(sort_keys=True).encode(made.build()))), indent=2) + "\n"
+    document = _stripped(json.loads(JSONEncoder(sort_keys=True).encode(made.build())))
+    for variable in document["templating"]["list"]:
+        del variable["id"]  # zeros, and no member of Grafana's type
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _variable(variable: Variable) -> Any:
+    label = variable.label or variable.name
+    if variable.text:
+        return dashboard.TextBoxVariable(variable.name).label(label).default_value(variable.text)
+    made = (
+        dashboard.QueryVariable(variable.name)
+        .label(label)
+        .datasource(_SOURCE)
+        .query(variable.query)
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    )
+    if not variable.several:
+        return made.multi(False).include_all(False)
+    everything = models.VariableOption(selected=True, text="All", value="$__all")
+    return made.include_all(True).all_value(".*").multi(True).current(everything)
 
 
 def _graph(panel: Panel) -> timeseries.Panel:
@@ -69,14 +81,16 @@ def _graph(panel: Panel) -> timeseries.Panel:
         graph = graph.stacking(common_builders.StackingConfig().group("A").mode(common.StackingMode.NORMAL))
     for number, query in enumerate(panel.queries):
         target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(chr(ord("A") + number))
+        if query.exemplars:
+            target = target.exemplar(True)
         graph = graph.with_target(target)
     return graph
 
 
 def _stripped(value: Any) -> Any:
-    """Without nulls and `style`, which Grafana's own schema refuses."""
+    """Without nulls and what Grafana's own types refuse though its SDK writes it."""
     if isinstance(value, dict):
-        return {key: _stripped(inner) for key, inner in value.items() if inner is not None and key != "style"}
+        return {key: _stripped(inner) for key, inner in value.items() if inner is not None and key not in _REFUSED}
     return [_stripped(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -1,11 +1,12 @@
 """What the dashboards show: titles, queries and units, apart from how Grafana wants them written.
 
-`$model` is a variable of every dashboard; queries have to answer under any load, so ratios never divide by nothing.
+`$model` is a variable of every dashboard, `$tenant` and `$cost` of one. Queries have to answer under any load, so
+ratios never divide by nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 RATE = "$__rate_interval"
 KEPT = ', met="true"'
@@ -18,6 +19,7 @@ class Query:
 
     expr: str
     legend: str = ""
+    exemplars: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,37 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Variable:
+    """What the reader of a page chooses: one or several values that a query finds, or a text of their own."""
+
+    name: str
+    query: str = ""
+    text: str = ""
+    label: str = ""
+    several: bool = True
+
+
+MODELS = Variable("model", "label_values(offramp_requests_total, model)")
+
+
+@dataclass(frozen=True)
 class Page:
     """One dashboard."""
 
     uid: str
     title: str
     panels: tuple[Panel, ...]
+    variables: tuple[Variable, ...] = (MODELS,)
 
 
 def rate(metric: str, by: str, more: str = "") -> str:
     """Sum of a counter's rate by labels, of the chosen models."""
     return f'sum by ({by}) (rate({metric}{{model=~"$model"{more}}}[{RATE}]))'
+
+
+def by_tenant(metric: str) -> str:
+    """Rate of a counter of the chosen tenants."""
+    return f'sum by (tenant) (rate({metric}{{tenant=~"$tenant"}}[{RATE}]))'
 
 
 def quantile(share: float, metric: str, by: str = "model") -> str:
@@ -209,12 +231,23 @@ LATENCY = Page(
 MODEL = Page(
     uid="offramp-model",
     title="offramp: one model",
+    variables=(replace(MODELS, several=False),),
     panels=(
         Panel(
-            "Answers",
-            "Inputs answered a second.",
-            (Query(rate("offramp_requests_total", "model", ANSWERED), "{{model}}"),),
+            "Inputs by how they ended",
+            "ok: every budget kept. degraded: answered, but a deadline, a limit or the load forced the exit.",
+            (Query(rate("offramp_requests_total", "outcome"), "{{outcome}}"),),
             "reqps",
+            stacked=True,
+        ),
+        Panel(
+            "Time to the answer",
+            "From the request's last byte to its answer. The dots are single requests, named by their X-Request-Id.",
+            tuple(
+                Query(quantile(share, "offramp_request_duration_seconds"), f"p{share * 100:g}", exemplars=True)
+                for share in (0.5, 0.95, 0.99)
+            ),
+            "s",
         ),
         Panel(
             "Compute by stage",
@@ -223,23 +256,133 @@ MODEL = Page(
             stacked=True,
         ),
         Panel(
-            "Exits",
-            "Where answers were taken.",
-            (Query(rate("offramp_exits_total", "exit"), "{{exit}}"),),
+            "Share of the full network",
+            "MACs spent over MACs that the full walk would have cost: 1 is no saving.",
+            (
+                Query(
+                    f"{rate('offramp_compute_macs_total', 'model')} / ({rate('offramp_compute_macs_total', 'model')} + "
+                    f"{rate('offramp_saved_macs_total', 'model')} > 0)",
+                    "{{model}}",
+                ),
+            ),
+            "percentunit",
+        ),
+        Panel(
+            "Exits and why",
+            "Where answers were taken. deadline, compute and overload are forced: outside every certificate.",
+            (Query(rate("offramp_exits_total", "exit, reason") + " > 0", "{{exit}}: {{reason}}"),),
             "reqps",
             stacked=True,
+            wide=True,
+        ),
+        Panel(
+            "Budgets kept",
+            "Share of the budgets of each kind that were kept.",
+            (
+                Query(
+                    f"{rate('offramp_budget_total', 'budget', KEPT)} / ({rate('offramp_budget_total', 'budget')} > 0)",
+                    "{{budget}}",
+                ),
+            ),
+            "percentunit",
+        ),
+        Panel(
+            "Stage time",
+            "Mean time of a batch, by stage.",
+            (
+                Query(
+                    f"{rate('offramp_stage_seconds_sum', 'stage')} / "
+                    f"({rate('offramp_stage_seconds_count', 'stage')} > 0)",
+                    "{{stage}}",
+                ),
+            ),
+            "s",
         ),
         Panel(
             "Audits",
             "Walks audited to the end, and steps down that they forced, an hour.",
             (
-                Query(
-                    'sum by (model) (increase(offramp_shadow_audits_total{model=~"$model"}[1h]))', "{{model}} audits"
-                ),
-                Query('sum by (model) (increase(offramp_shadow_alarms_total{model=~"$model"}[1h]))', "{{model}} steps"),
+                Query('sum by (model) (increase(offramp_shadow_audits_total{model=~"$model"}[1h]))', "audits"),
+                Query('sum by (model) (increase(offramp_shadow_alarms_total{model=~"$model"}[1h]))', "steps"),
             ),
+        ),
+        Panel(
+            "State",
+            "1 for the state that the model is in; failed: its package can't be served, and the log says why.",
+            (Query('max by (state) (offramp_model_state{model=~"$model"})', "{{state}}"),),
         ),
     ),
 )
 
-PAGES = (BUDGETS, LATENCY, MODEL)
+# Walks cost what their stages take of a device; $cost is what an hour of that device costs.
+_SECONDS_PER_ANSWER = mean("offramp_request_device_seconds")
+
+TENANTS = Page(
+    uid="offramp-tenants",
+    title="offramp: tenants and cost",
+    variables=(
+        MODELS,
+        Variable("tenant", "label_values(offramp_tenant_macs_total, tenant)"),
+        Variable("cost", text="0.50", label="cost of a device hour"),
+    ),
+    panels=(
+        Panel(
+            "Compute by tenant",
+            "Multiply-adds a second that ran for each tenant, for an answer or for none.",
+            (Query(by_tenant("offramp_tenant_macs_total"), "{{tenant}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Share of the quota",
+            "Compute used over what the tenant may use; those without a quota aren't shown.",
+            (
+                Query(
+                    f"{by_tenant('offramp_tenant_macs_total')} / "
+                    'max by (tenant) (offramp_tenant_quota_macs{tenant=~"$tenant"})',
+                    "{{tenant}}",
+                ),
+            ),
+            "percentunit",
+        ),
+        Panel(
+            "Requests turned away by tenant",
+            "Quota used up, or a model that the key doesn't open.",
+            (Query(by_tenant("offramp_tenant_refused_total"), "{{tenant}}"),),
+            "reqps",
+            stacked=True,
+        ),
+        Panel(
+            "Device time of an answer",
+            "Mean seconds of a device for one answer, its share of each batch.",
+            (Query(_SECONDS_PER_ANSWER, "{{model}}"),),
+            "s",
+        ),
+        Panel(
+            "Cost of a thousand answers",
+            "Their device time at $cost an hour; what the device idles is not in it.",
+            (Query(f"1000 * $cost / 3600 * {_SECONDS_PER_ANSWER}", "{{model}}"),),
+        ),
+        Panel(
+            "Cost of the device time used, an hour",
+            "Stage batches, audits too, at $cost an hour of one lane.",
+            (Query(f"$cost * {rate('offramp_stage_seconds_sum', 'model')}", "{{model}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Saved against the full network, an hour",
+            "MACs that weren't run, at the seconds a MAC that were measured and $cost an hour.",
+            (
+                Query(
+                    f"$cost * {rate('offramp_saved_macs_total', 'model')} * "
+                    f"{rate('offramp_request_device_seconds_sum', 'model')} / "
+                    f"({rate('offramp_request_compute_macs_sum', 'model')} > 0)",
+                    "{{model}}",
+                ),
+            ),
+            stacked=True,
+            wide=True,
+        ),
+    ),
+)
+
+PAGES = (BUDGETS, LATENCY, MODEL, TENANTS)

@@ -34,7 +34,7 @@ def test_every_alert_says_how_bad_it_is_and_what_it_means(root: Path) -> None:
         assert isinstance(labels, dict)
         assert isinstance(annotations, dict)
         assert labels["severity"] in {"info", "warning", "critical"}
-        assert re.search(r"\$labels\.(model|instance)", annotations["summary"])
+        assert re.search(r"\$labels\.(model|tenant|instance)", annotations["summary"])
 
 
 def test_promtool_accepts_them(root: Path) -> None:

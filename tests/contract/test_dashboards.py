@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -25,6 +26,13 @@ from tests.service.wire import CLIENT, PREDICT, Scrape, noisy, post
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 _LOAD_S, _WAIT_S = 6.0, 30.0
+VARIABLES = {"$__rate_interval": "10s", "$model": ".*", "$tenant": ".*", "$cost": "0.5"}
+LOAD = runpy.run_path(str(ROOT / "deploy" / "load.py"))
+FREE, QUOTA = (
+    {"name": name, "keys": [f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"], **more}
+    for name, more in (("free", {}), ("bounded", {"mmacs_per_s": 5}))
+)
+KEYS = ({"X-Api-Key": "free"}, {"X-Api-Key": "bounded"})
 _METRIC = re.compile(r"\bofframp_[a-z_]+[a-z]\b")
 
 
@@ -34,7 +42,9 @@ def queries() -> list[tuple[str, str]]:
     for file in FILES:
         for panel in json.loads(file.read_text())["panels"]:
             for target in panel["targets"]:
-                expr = target["expr"].replace("$__rate_interval", "10s").replace("$model", ".*")
+                expr = target["expr"]
+                for variable, value in VARIABLES.items():
+                    expr = expr.replace(variable, value)
                 found.append((f"{file.stem}: {panel['title']} {target['refId']}", expr))
     return found
 
@@ -56,6 +66,7 @@ def prometheus(target: str, folder: Path) -> Iterator[str]:
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
     ]
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -66,16 +77,34 @@ def prometheus(target: str, folder: Path) -> Iterator[str]:
         process.wait(30)
 
 
+def others(zoo: Path) -> list[Path]:
+    """The first shipped package of each modality beside images, as soon as there are such."""
+    found: dict[str, Path] = {}
+    for path in sorted(zoo.iterdir()):
+        if (path / "package.yaml").is_file():
+            found.setdefault(yaml.safe_load((path / "package.yaml").read_text())["modality"], path)
+    return [path for modality, path in found.items() if modality != "image"]
+
+
 def drive(url: str) -> None:
-    """All kinds of requests for a few seconds: kept and missed budgets, forced exits, refusals."""
+    """All kinds of requests for a few seconds, to all models: kept and missed budgets, forced exits, refusals."""
     images, _ = noisy(20, seed=4)
+    served = [(name, modality) for name, modality in LOAD["models"](url) if name != "colours"]
+    made = {modality: [LOAD["MAKERS"][modality][1]() for _ in range(3)] for _, modality in served}
     end = time.monotonic() + _LOAD_S
     while time.monotonic() < end:
         for place, image in enumerate(images):
             query = ("?latency_ms=500", "?latency_ms=0.01", "?compute_mmacs=1.5", "?agreement=1", "")[place % 5]
-            post(url, image, path=f"{PREDICT}{query}")
-        post(url, b"no image")
-        post(url, images[0], path=f"{PREDICT}?accuracy=0.99999")
+            post(url, image, path=f"{PREDICT}{query}", headers=KEYS[place % 2])
+        for name, modality in served:
+            for place, given in enumerate(made[modality]):
+                headers = {"Content-Type": LOAD["MAKERS"][modality][0], **KEYS[0]}
+                query = ("?latency_ms=2000", "", "?agreement=1")[place % 3]
+                asked = post(url, given, path=f"/v1/models/{name}/predict{query}", headers=headers)
+                assert asked.status_code in (200, 503), asked.text
+        post(url, b"no image", headers=KEYS[0])
+        post(url, images[0], path=f"{PREDICT}?accuracy=0.99999", headers=KEYS[0])
+        post(url, images[0])
 
 
 def ask(prometheus_url: str, expr: str, at: float | None = None) -> list[float]:
@@ -99,9 +128,14 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(start_server: StartServer, colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(
+    start_server: StartServer, colours: Path, zoo: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    served = [option for path in (colours, *others(zoo)) for option in ("--models", str(path))]
+    tenants = tmp_path_factory.mktemp("tenants") / "tenants.yaml"
+    tenants.write_text(yaml.safe_dump({"tenants": [FREE, QUOTA]}))
     with (
-        start_server("--models", str(colours), OFFRAMP_SHADOW_SHARE="1") as url,
+        start_server(*served, OFFRAMP_SHADOW_SHARE="1", OFFRAMP_TENANTS=str(tenants)) as url,
         prometheus(url, tmp_path_factory.mktemp("prometheus")) as prometheus_url,
     ):
         deadline = time.monotonic() + _WAIT_S
@@ -109,7 +143,7 @@ def watched(start_server: StartServer, colours: Path, tmp_path_factory: pytest.T
             try:
                 if ask(prometheus_url, "up == 1"):
                     break
-            except httpx.TransportError:
+            except (httpx.TransportError, ValueError):  # not listening yet, or not ready to answer in JSON
                 pass
             time.sleep(0.2)
         drive(url)
@@ -125,6 +159,20 @@ def test_every_panel_shows_something(watched: Watched, panel: str, expr: str) ->
     values = watched.ask(expr)
     assert values, f"{panel}: no data for {expr}"
     assert all(math.isfinite(value) for value in values), f"{panel}: {values}"
+
+
+@pytest.mark.slow
+def test_every_modality_that_is_served_was_under_load(watched: Watched) -> None:
+    for name, _ in LOAD["models"](watched.url):
+        assert watched.ask(f'offramp_requests_total{{model="{name}",outcome="ok"}} > 0'), name
+
+
+@pytest.mark.slow
+def test_exemplars_lead_from_a_bucket_to_a_request(watched: Watched) -> None:
+    asked = {"query": "offramp_request_duration_seconds_bucket", "start": str(watched.ended_at - 60)}
+    url = f"{watched.prometheus}/api/v1/query_exemplars"
+    found = CLIENT.get(url, params={**asked, "end": str(watched.ended_at + 1)}).json()["data"]
+    assert any(one["labels"]["request_id"] for series in found for one in series["exemplars"])
 
 
 @pytest.mark.slow
