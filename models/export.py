@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.macs import shapes_of_one_row
 from models.nets.fold import folded
 from models.nets.multi_exit import MultiExitNet, Stage
 
@@ -83,7 +84,7 @@ def write_stages(stages: Sequence[GraphStage], image: Tensor, folder: Path) -> l
     for stage in stages:
         file = folder / f"{stage.name}.onnx"
         inputs = tuple(state[name] for name in stage.ports.inputs)
-        _write(stage, inputs, file)
+        write_stage(stage, inputs, file)
         state |= dict(zip(stage.ports.outputs, stage(*inputs), strict=True))
         files.append(file)
     return files
@@ -108,15 +109,18 @@ def write_whole(net: MultiExitNet, image: Tensor, file: Path) -> Path:
     """Write one graph from the image to the last exit, for comparison; not part of a package."""
     fused = folded(net)
     assert isinstance(fused, MultiExitNet)
-    _write(LastAnswer(fused), (image,), file)
+    write_stage(LastAnswer(fused), (image,), file)
     return file
 
 
-def _write(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path) -> None:
+def write_stage(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path) -> None:
+    """Write one stage, traced on inputs of two rows."""
     ports = stage.ports
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but enough for graphs without branches, and far faster; torch is pinned.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Paddings that it leaves to be computed are folded by `fold_constants`.
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             stage,
             inputs,
@@ -128,6 +132,27 @@ def _write(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path) -> None:
             dynamic_axes={name: {0: "rows"} for name in (*ports.inputs, *ports.outputs)},
         )
     onnx.checker.check_model(onnx.load(file), full_check=True)
+
+
+def fold_constants(file: Path) -> None:
+    """Compute what a graph computes of constants alone (the exporter leaves paddings so), and name its outputs' sizes.
+
+    Only its basic optimisations: the graph stays one of ONNX's own operators, and shapes can be inferred.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file.with_suffix(".folded"))
+    options.log_severity_level = 3
+    ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    folded_file = file.with_suffix(".folded")
+    model = onnx.load(folded_file)
+    shapes = shapes_of_one_row(model)
+    for output in model.graph.output:
+        for axis, size in zip(output.type.tensor_type.shape.dim[1:], shapes[output.name][1:], strict=True):
+            axis.dim_value = size
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, file)
+    folded_file.unlink()
 
 
 def session(file: Path, threads: int = 1) -> ort.InferenceSession:
