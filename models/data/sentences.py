@@ -1,0 +1,87 @@
+"""Labelled texts of the data folder (`OFFRAMP_DATA`): SST-2, IMDB, AG News, and sentences cut from IMDB reviews."""
+
+import json
+import lzma
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.cifar10 import DataMissing
+
+Name = Literal["sst2", "imdb", "agnews"]
+CLASSES: dict[Name, tuple[str, ...]] = {
+    "sst2": ("negative", "positive"),
+    "imdb": ("negative", "positive"),
+    "agnews": ("World", "Sports", "Business", "Sci/Tech"),
+}
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """Texts with `labels` int64 [n] and the names of the `classes` by label."""
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def take(self, index: NDArray[np.integer]) -> "TextSet":
+        """The rows of `index`, in its order."""
+        return TextSet(tuple(self.texts[row] for row in index.tolist()), self.labels[index], self.classes)
+
+    def __add__(self, other: "TextSet") -> "TextSet":
+        return TextSet(self.texts + other.texts, np.concatenate([self.labels, other.labels]), self.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load(name: Name, part: str) -> TextSet:
+    """One part of a set, as its file has it; of AG News' two fields, title and body joined.
+
+    Raises:
+        DataMissing: the file isn't there.
+    """
+    with lzma.open(_file(name, part), "rt", encoding="utf8") as lines:
+        rows = [json.loads(line) for line in lines]
+    texts = tuple(" ".join(row[field] for field in ("title", "text") if row.get(field)) for row in rows)
+    return TextSet(texts, np.array([row["label"] for row in rows], np.int64), CLASSES[name])
+
+
+def without(data: TextSet, others: Sequence[str]) -> NDArray[np.int64]:
+    """Rows of the texts that stand in no other set and, of those that stand twice, the first."""
+    seen = set(others)
+    kept = []
+    for row, text in enumerate(data.texts):
+        if text not in seen:
+            kept.append(row)
+            seen.add(text)
+    return np.array(kept, np.int64)
+
+
+def sentences(reviews: TextSet, shortest: int = 4, longest: int = 40) -> TextSet:
+    """The sentences of `shortest` to `longest` words of each review, each with its review's label: a weak label."""
+    found = [
+        (sentence, label)
+        for text, label in zip(reviews.texts, reviews.labels.tolist(), strict=True)
+        for sentence in _SENTENCE_END.split(text)
+        if shortest <= len(sentence.split()) <= longest
+    ]
+    texts, labels = zip(*found, strict=True)
+    return TextSet(texts, np.array(labels, np.int64), reviews.classes)
+
+
+def _file(name: Name, part: str) -> Path:
+    root = os.environ.get("OFFRAMP_DATA")
+    if not root:
+        raise DataMissing(f"OFFRAMP_DATA is not set: point it at the folder that holds {name}/{part}.jsonl.xz")
+    path = Path(root) / name / f"{part}.jsonl.xz"
+    if not path.is_file():
+        raise DataMissing(f"{path} is missing: one JSON object a line, with `text` and `label`")
+    return path
