@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.package.load import Package
-from service.routing.base import Routing, register
-from service.routing.moments import Looks, Stops, misbuilt, moments, onward
+from service.routing.base import Routing, misbuilt, register
+from service.routing.moments import Looks, Stops, moments, onward
 
 WHERE = "where"
 """Output of the stages that name a moment: float32 [rows, moments], what speaks for each; looked-at ones lowest."""

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from service.errors import PackageError
 from service.package.load import Package
+from service.package.manifest import FILE
 
+_REMEDY = "make it again with the package's recipe"
 LEAVE = -1
 """In `Routing.next`: the row leaves at this stage's exit."""
 
@@ -106,6 +108,16 @@ def routed(
     if own_prices is None:
         return routing
     return routing._replace(own=router.route(stage, outputs, own_prices))
+
+
+def misfit(package: Package, table: str, problem: str) -> PackageError:
+    """The error for a table that doesn't fit the stages."""
+    return PackageError(package.path / package.manifest.calibration.file, table, problem, _REMEDY)
+
+
+def misbuilt(package: Package, problem: str) -> PackageError:
+    """The error for stages that a router can't walk."""
+    return PackageError(package.path / FILE, "stages", problem, _REMEDY)
 
 
 def build(package: Package) -> Router:

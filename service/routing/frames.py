@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.package.load import Package
-from service.routing.base import Routing, register
+from service.routing.base import Routing, misbuilt, register
 from service.routing.knobs import Knobs
-from service.routing.moments import Stops, coarse_to_fine, misbuilt, moments, onward, same
+from service.routing.moments import Stops, coarse_to_fine, moments, onward, same
 
 NOVELTY = "novelty"
 """The peeking stage's output: float32 [rows, 1] in 0..1."""

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.package.load import Package
-from service.routing.base import LEAVE, Routing, register
+from service.routing.base import LEAVE, Routing, misbuilt, register
 from service.routing.knobs import Knobs
-from service.routing.moments import Stops, coarse_to_fine, misbuilt, moments, onward, same
+from service.routing.moments import Stops, coarse_to_fine, moments, onward, same
 
 ASK = "ask"
 """The coarse stage's output: float32 [rows, 1] in 0..1."""

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.package.load import Package
-from service.routing.base import LEAVE, Routing, register
+from service.routing.base import LEAVE, Routing, misbuilt, misfit, register
 from service.routing.early_exit import softmax
 from service.routing.knobs import Knobs
-from service.routing.moments import misbuilt, misfit, moments
+from service.routing.moments import moments
 
 SHARE = "share"
 """The scanning stage's output: float32 [rows, moments] that add up to 1."""

@@ -14,13 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import PackageError
 from service.package.load import Package
-from service.package.manifest import FILE
 from service.routing.base import LEAVE, Routing
-from service.routing.early_exit import softmax, worth
+from service.routing.early_exit import gain_tables, softmax, worth
 
-_REMEDY = "make it again with the package's recipe"
 Looks = list[NDArray[np.float32] | None]
 
 
@@ -64,7 +61,7 @@ class Stops:
             PackageError: one is missing, of another shape, or holds what can't be reckoned with.
         """
         graph = package.graph
-        tables = _tables(package, len(graph.exits))
+        tables = gain_tables(package)
         answers = [package.manifest.stages[stage].answer for stage in graph.stage_of]
         edges = [*tables["gain_edges"][:, 1:-1], np.empty(0, np.float32)]
         worths = [*worth(tables["gain"], tables["exit_macs"]), np.array([-np.inf])]
@@ -105,33 +102,3 @@ def onward(
 def same(moment: NDArray[np.float32], rows: int) -> Looks:
     """One moment for every row; `moment` float32 [1], a share of the duration."""
     return [moment[None, :]] * rows
-
-
-def misfit(package: Package, table: str, problem: str) -> PackageError:
-    """The error for a table that doesn't fit the stages."""
-    return PackageError(package.path / package.manifest.calibration.file, table, problem, _REMEDY)
-
-
-def misbuilt(package: Package, problem: str) -> PackageError:
-    """The error for stages that the router can't walk."""
-    return PackageError(package.path / FILE, "stages", problem, _REMEDY)
-
-
-def _tables(package: Package, exits: int) -> Mapping[str, NDArray[Any]]:
-    tables = package.tables
-    bins = tables["gain"].shape[-1] if "gain" in tables and tables["gain"].ndim else 0
-    shapes = {
-        "temperature": (exits,),
-        "gain_edges": (exits - 1, bins + 1),
-        "gain": (exits - 1, exits, bins),
-        "exit_macs": (exits,),
-    }
-    for name, shape in shapes.items():
-        found = tables[name].shape if name in tables else None
-        if found != shape:
-            raise misfit(package, name, f"shape {found}, expected {shape}")
-    if not bins or not all(np.all(np.isfinite(tables[name])) for name in shapes):
-        raise misfit(package, "gain", "needs one or more bins of finite values")
-    if not (np.all(tables["temperature"] > 0) and np.all(np.diff(tables["exit_macs"]) > 0)):
-        raise misfit(package, "exit_macs", "must rise, and temperatures must be above 0")
-    return tables

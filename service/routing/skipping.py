@@ -19,11 +19,9 @@ from service.errors import PackageError
 from service.package.load import Package
 from service.package.manifest import FILE
 from service.package.stage import Stage
-from service.routing.base import LEAVE, Router, Routing
+from service.routing.base import LEAVE, Router, Routing, misfit
 from service.routing.early_exit import softmax
 from service.routing.knobs import Knobs
-
-_REMEDY = "make it again with the package's recipe"
 
 
 class Skipping(Router):
@@ -92,16 +90,12 @@ def port(stage: Stage, prefix: str, package: Package) -> str:
 def _thresholds(package: Package) -> Knobs:
     knobs = Knobs.of(package)
     if not (np.all(np.diff(knobs.values) >= 0) and knobs.values[0] <= 0 and knobs.values[-1] > 1):
-        raise _misfit(package, "knobs", "thresholds must rise with the price, from 0 or less to above 1")
+        raise misfit(package, "knobs", "thresholds must rise with the price, from 0 or less to above 1")
     return knobs
 
 
 def _temperature(package: Package) -> NDArray[np.float32]:
     table = package.tables.get("temperature")
     if table is None or table.shape != (1,) or not (np.isfinite(table[0]) and table[0] > 0):
-        raise _misfit(package, "temperature", "must be one number above 0")
+        raise misfit(package, "temperature", "must be one number above 0")
     return table.astype(np.float32)
-
-
-def _misfit(package: Package, table: str, problem: str) -> PackageError:
-    return PackageError(package.path / package.manifest.calibration.file, table, problem, _REMEDY)

@@ -240,7 +240,7 @@ def test_tables_that_don_t_fit_are_refused(tmp_path: Path, table: str, change: C
     # A gain map with another number of bins may as well be told as edges that don't fit it.
     assert caught.value.field == table or {caught.value.field, table} == {"gain", "gain_edges"}
     assert caught.value.file == str(package.path / "calibration.npz")
-    assert "models.calibrate" in caught.value.remedy
+    assert "recipe" in caught.value.remedy
 
 
 def without_exit(content: dict[str, Any]) -> None:
