@@ -84,6 +84,27 @@ def mean(metric: str) -> str:
     return f"{rate(f'{metric}_sum', 'model')} / ({rate(f'{metric}_count', 'model')} > 0)"
 
 
+SHARE = Panel(
+    "Share of the full network",
+    "MACs spent over MACs that the full walk would have cost: 1 is no saving.",
+    (
+        Query(
+            f"{rate('offramp_compute_macs_total', 'model')} / ({rate('offramp_compute_macs_total', 'model')} + "
+            f"{rate('offramp_saved_macs_total', 'model')} > 0)",
+            "{{model}}",
+        ),
+    ),
+    "percentunit",
+)
+EXITS = Panel(
+    "Exits and why",
+    "Where answers were taken. deadline, compute and overload are forced: outside every certificate.",
+    (Query(rate("offramp_exits_total", "exit, reason") + " > 0", "{{exit}}: {{reason}}"),),
+    "reqps",
+    stacked=True,
+    wide=True,
+)
+
 BUDGETS = Page(
     uid="offramp-budgets",
     title="offramp: budgets and compute",
@@ -103,26 +124,8 @@ BUDGETS = Page(
                 Query(quantile(0.95, "offramp_request_compute_macs"), "{{model}} p95"),
             ),
         ),
-        Panel(
-            "Share of the full network",
-            "MACs spent over MACs that the full walk would have cost: 1 is no saving.",
-            (
-                Query(
-                    f"{rate('offramp_compute_macs_total', 'model')} / ({rate('offramp_compute_macs_total', 'model')} + "
-                    f"{rate('offramp_saved_macs_total', 'model')} > 0)",
-                    "{{model}}",
-                ),
-            ),
-            "percentunit",
-        ),
-        Panel(
-            "Exits and why",
-            "Where answers were taken. deadline, compute and overload are forced: outside every certificate.",
-            (Query(rate("offramp_exits_total", "exit, reason") + " > 0", "{{exit}}: {{reason}}"),),
-            "reqps",
-            stacked=True,
-            wide=True,
-        ),
+        SHARE,
+        EXITS,
         Panel(
             "Market price",
             "Expected correctness that one more device second has to buy; 0 while every deadline can be met.",
@@ -255,26 +258,8 @@ MODEL = Page(
             (Query(rate("offramp_compute_macs_total", "stage"), "{{stage}}"),),
             stacked=True,
         ),
-        Panel(
-            "Share of the full network",
-            "MACs spent over MACs that the full walk would have cost: 1 is no saving.",
-            (
-                Query(
-                    f"{rate('offramp_compute_macs_total', 'model')} / ({rate('offramp_compute_macs_total', 'model')} + "
-                    f"{rate('offramp_saved_macs_total', 'model')} > 0)",
-                    "{{model}}",
-                ),
-            ),
-            "percentunit",
-        ),
-        Panel(
-            "Exits and why",
-            "Where answers were taken. deadline, compute and overload are forced: outside every certificate.",
-            (Query(rate("offramp_exits_total", "exit, reason") + " > 0", "{{exit}}: {{reason}}"),),
-            "reqps",
-            stacked=True,
-            wide=True,
-        ),
+        SHARE,
+        EXITS,
         Panel(
             "Budgets kept",
             "Share of the budgets of each kind that were kept.",
