@@ -8,12 +8,15 @@ RUN python3 -m venv /venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY service service
 COPY models models
+COPY deploy/slim-venv deploy/slim-venv
 
 FROM build AS build-cpu
-RUN /venv/bin/python -m pip install --no-cache-dir --constraint constraints.txt '.[cpu,grpc]'
+RUN /venv/bin/python -m pip install --no-cache-dir --constraint constraints.txt '.[cpu,grpc]' \
+    && deploy/slim-venv /venv
 
 FROM build AS build-gpu
-RUN /venv/bin/python -m pip install --no-cache-dir --constraint constraints.txt '.[gpu,grpc]'
+RUN /venv/bin/python -m pip install --no-cache-dir --constraint constraints.txt '.[gpu,grpc]' \
+    && deploy/slim-venv /venv
 
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin offramp

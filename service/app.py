@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from service.api import certificates, openapi, ops, predict, problems
+from service.api import certificates, openapi, ops, predict, problems, web
 from service.api.methods import Methods
 from service.api.request_id import RequestId
 from service.api.v2 import routes as v2
@@ -45,6 +45,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.include_router(ops.router)
     app.include_router(certificates.router)
     app.include_router(v2.router)
+    app.include_router(web.router)
     app.add_middleware(Methods)
     app.add_middleware(RequestId)
     problems.install(app)

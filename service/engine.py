@@ -84,7 +84,7 @@ class Engine:
             SettingsError: no ONNX Runtime, two of them, or not the device that was asked for.
             PackageError: a models folder that doesn't exist.
         """
-        check_install()
+        check_install(self.settings.device)
         self.catalogue.load()
         self._runners = [OnnxRunner() for _ in range(self.settings.lanes)]
         for model in self.models.values():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client.exposition import choose_encoder
 
 from service.api import render
@@ -62,9 +61,3 @@ async def metrics(request: Request) -> Response:
     # Rendering hundreds of children takes tens of milliseconds: not on the event loop.
     text = await asyncio.to_thread(render_all, registry)
     return Response(text, media_type=media_type)
-
-
-@router.get("/", include_in_schema=False)
-async def home() -> Any:
-    """The API's own page, until there is a playground."""
-    return RedirectResponse("/docs")

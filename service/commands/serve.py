@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; then accepted work finishes. Returns 1 when the models could not be served."""
-    check_install()
+    check_install(settings.device)
     find(settings.models)
     journal.open_log(settings.log_level, settings.log_format, access=settings.access_log)
     app = build_app(settings)

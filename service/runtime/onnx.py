@@ -27,18 +27,26 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32}
 
 
-def check_install() -> None:
-    """Refuse to start without ONNX Runtime, or with both distributions: their files overwrite each other, and CUDA may
-    vanish.
+def check_install(device: str = "cpu") -> None:
+    """Refuse to start without ONNX Runtime, with both distributions (their files overwrite each other, and CUDA may
+    vanish), or with one that can't have the device.
 
     Raises:
-        SettingsError: none or both are installed.
+        SettingsError: none or both are installed, or not the one for that device.
     """
     if ort is None:
         raise SettingsError("ONNX Runtime is not installed: pip install 'offramp[cpu]' or 'offramp[gpu]'")
     found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(found) > 1:
         raise SettingsError(f"{' and '.join(found)} are both installed; uninstall both, then install one again")
+    _check_provider(device)
+
+
+def _check_provider(device: str) -> None:
+    if PROVIDERS[device] not in ort.get_available_providers():
+        remedy = "; pip uninstall onnxruntime, then pip install 'offramp[gpu]'" if device == "cuda" else ""
+        found = ort.get_available_providers()
+        raise SettingsError(f"device {device} was asked for, but this ONNX Runtime has {found}{remedy}")
 
 
 def _installed(distribution: str) -> bool:
@@ -135,8 +143,7 @@ def session_options(threads: int) -> Any:
 
 
 def _open(package: Package, stage: Stage, device: str, threads: int) -> Any:
-    if PROVIDERS[device] not in ort.get_available_providers():
-        raise SettingsError(f"device {device} was asked for, but this ONNX Runtime has {ort.get_available_providers()}")
+    _check_provider(device)
     try:
         # From the bytes that were verified: what lies on disk may have changed since.
         graph = package.graph_bytes(stage)
@@ -146,7 +153,9 @@ def _open(package: Package, stage: Stage, device: str, threads: int) -> Any:
         raise PackageError(package.path / stage.graph, stage.name, f"ONNX Runtime: {error}", remedy) from error
     if session.get_providers()[0] != PROVIDERS[device]:
         # ONNX Runtime falls back to the CPU with no more than a log line.
-        raise SettingsError(f"device {device} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
+        given = session.get_providers()[0]
+        remedy = "look whether the driver and the CUDA and cuDNN libraries that it wants are there"
+        raise SettingsError(f"device {device} was asked for, but ONNX Runtime gave {given}; {remedy}")
     return session
 
 

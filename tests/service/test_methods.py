@@ -109,8 +109,13 @@ def test_pipelined_requests_are_answered_in_order(colours_server: str) -> None:
         assert [read_response(source).status for _ in range(3)] == [200, 400, 200]
 
 
-def test_the_root_leads_to_the_documentation(colours_server: str) -> None:
-    assert CLIENT.get(f"{colours_server}/", follow_redirects=True).url.path == "/docs"
+def test_the_root_is_the_playground_and_leads_to_the_documentation(colours_server: str) -> None:
+    page = CLIENT.get(f"{colours_server}/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert 'href="docs"' in page.text
+    for file in ("playground.js", "playground.css"):
+        assert file in page.text
+        assert CLIENT.get(f"{colours_server}/{file}").status_code == 200
 
 
 def test_nothing_is_shared_with_other_origins(colours_server: str) -> None:

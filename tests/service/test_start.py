@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import onnxruntime as ort
 import pytest
 
 from tests import packages
@@ -184,3 +185,35 @@ def test_a_bad_setting_is_exit_code_2_and_a_sentence(environment: dict[str, str]
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def refused(tmp_path: Path, *options: str, **env: str) -> str:
+    """What a server says that ends before it listens."""
+    (tmp_path / "empty").mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "serve", "--models", str(tmp_path / "empty"), *options],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+def test_cuda_without_cuda_stops_the_start_even_without_models(tmp_path: Path) -> None:
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    told = refused(tmp_path, "--device", "cuda")
+    assert "device cuda was asked for" in told
+    assert "pip install 'offramp[gpu]'" in told
+
+
+def test_both_wheels_of_onnx_runtime_stop_the_start(tmp_path: Path) -> None:
+    fake = tmp_path / "site" / "onnxruntime_gpu-1.20.0.dist-info"
+    fake.mkdir(parents=True)
+    (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.20.0\n")
+    paths = [str(fake.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    told = refused(tmp_path, PYTHONPATH=os.pathsep.join(paths))
+    assert "onnxruntime and onnxruntime-gpu are both installed; uninstall both" in told

@@ -146,6 +146,23 @@ def test_a_device_that_isn_t_there_is_refused(package: Package) -> None:
         sessions_of(package, device="cuda")
 
 
+def test_a_device_that_falls_back_is_refused(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a wheel for CUDA on a machine without a driver: the provider is listed, and the session gets the CPU."""
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    original = ort.InferenceSession
+
+    def falls_back(graph: bytes, options: Any, *, providers: list[str]) -> Any:
+        assert providers == ["CUDAExecutionProvider"]
+        return original(graph, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(ort, "InferenceSession", falls_back)
+    check_install("cuda")
+    with pytest.raises(SettingsError, match="ONNX Runtime gave CPUExecutionProvider; look whether the driver"):
+        sessions_of(package, device="cuda")
+
+
 def test_two_onnx_runtimes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check_install()
     monkeypatch.setattr(metadata, "version", lambda name: "1.20")
