@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import venv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import StartServer, find_free_port
+from tests.contract import environments
 from tests.service.wire import FULL_MACS, RED
 
 VERSION = "0.21.0"
@@ -27,21 +27,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that has KServe."""
     if named := os.environ.get("KSERVE_PYTHON"):
         return Path(named)
-    folder = tmp_path_factory.mktemp("kserve")
-    venv.create(folder, with_pip=True)
-    made = folder / "bin" / "python"
-    # Of its own choosing: what pip is told for this project's environment is not for that one.
-    environment = {name: value for name, value in os.environ.items() if name not in {"PIP_CONSTRAINT", "PYTHONPATH"}}
-    done = subprocess.run(
-        [made, "-m", "pip", "install", "-qq", "--no-compile", f"kserve=={VERSION}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"kserve {VERSION} can't be installed: {done.stderr[-300:]}")
-    return made
+    return environments.make(tmp_path_factory.mktemp("kserve"), f"kserve=={VERSION}")
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +37,10 @@ def told(
     """What the clients said of a server."""
     (file := tmp_path_factory.mktemp("picture") / "red.png").write_bytes(RED)
     port = find_free_port()
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with start_server("--models", str(colours), OFFRAMP_GRPC_PORT=str(port)) as url:
         done = subprocess.run(
             [python, CLIENT, url, f"127.0.0.1:{port}", "colours", file],
-            env=environment,
+            env=environments.own_environment(),
             capture_output=True,
             text=True,
             timeout=240,
