@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.utils import InferenceServerException
@@ -218,6 +220,29 @@ def test_a_request_id_is_taken_and_given_back(channel: grpc.Channel) -> None:
     assert ("x-request-id", "mine-7") in [(one.key, one.value) for one in told.trailing_metadata()]
     _, told = call.with_call(asked)
     assert {one.key: one.value for one in told.trailing_metadata()}["x-request-id"]
+
+
+def test_keys_and_quotas_hold_here_too(start_server: StartServer, colours: Path, tmp_path: Path) -> None:
+    digests = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("small", "stranger")}
+    small = {"name": "small", "keys": [digests["small"]], "mmacs_per_s": 1e-3, "burst_mmacs": 1}
+    stranger = {"name": "stranger", "keys": [digests["stranger"]], "models": ["another"]}
+    (file := tmp_path / "tenants.yaml").write_text(yaml.safe_dump({"tenants": [small, stranger]}))
+    port = find_free_port()
+    with start_server("--models", str(colours), OFFRAMP_GRPC_PORT=str(port), OFFRAMP_TENANTS=str(file)):
+        client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+
+        def status(headers: dict[str, str], **parameters: Any) -> str:
+            with pytest.raises(InferenceServerException) as caught:
+                client.infer(MODEL, files(RED), headers=headers, parameters=parameters)
+            return str(caught.value.status())
+
+        assert status({}) == "StatusCode.UNAUTHENTICATED"
+        assert status({"authorization": "Bearer stranger"}) == "StatusCode.PERMISSION_DENIED"
+        assert client.infer(MODEL, files(RED), headers={"x-api-key": "small"}, parameters={"agreement": 1})
+        assert status({"x-api-key": "small"}) == "StatusCode.RESOURCE_EXHAUSTED"
+        with pytest.raises(InferenceServerException, match="administrator"):
+            client.unload_model(MODEL, headers={"x-api-key": "small"})
+        client.close()
 
 
 def test_health_and_reflection(channel: grpc.Channel) -> None:
