@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from models.card import PRICE_HEAD, percent, price_cells, table
-from models.findings import Operating, at_macs
+from models.findings import at_macs
 from models.plots import draw_default, finish, line, points, save
 from models.token_findings import Forced, TokenFindings
 
@@ -117,8 +117,18 @@ def _baselines(findings: TokenFindings) -> str:
         )
     return (
         "The last line is the same net without routing; the first a static bag of n-grams; those between are the "
-        'encoder cut after so many layers.\nAUROC: of 1 - score for "wrong here, right later".\n\n' + table(head, rows)
+        'encoder cut after so many layers.\nAUROC: of 1 - score for "wrong here, right later".\n\n'
+        f"{table(head, rows)}\n\n{_losing(findings)}"
     )
+
+
+def _losing(findings: TokenFindings) -> str:
+    """Which fixed exits beat the price path at their cost."""
+    reached = {each.name: at_macs(findings.prices, each.macs) for each in findings.exits[:-1]}
+    better = [each.name for each in findings.exits[:-1] if each.accuracy.value > (reached[each.name] or 0.0)]
+    if not better:
+        return "No fixed exit beats the price path at its cost."
+    return f"At equal cost the price path loses to leaving always at {', '.join(better)}."
 
 
 def _drop_table(findings: TokenFindings) -> str:
@@ -160,7 +170,7 @@ def _plot_curve(findings: TokenFindings, file: Path) -> None:
 def _plot_routes(findings: TokenFindings, file: Path) -> None:
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    places = (findings.default, _cheaper(findings.prices, findings.default))
+    places = (findings.default, cheaper(findings))
     names = [each.name for each in findings.exits]
     for number, place in enumerate(places):
         point, name = findings.prices[place], "default" if not number else f"price {findings.prices[place].setting:.3g}"
@@ -178,7 +188,8 @@ def _plot_routes(findings: TokenFindings, file: Path) -> None:
     save(figure, file, dpi=90)
 
 
-def _cheaper(prices: Sequence[Operating], default: int) -> int:
+def cheaper(findings: TokenFindings) -> int:
     """The price whose walks cost nearest to half way from the default's to the cheapest."""
+    prices, default = findings.prices, findings.default
     aim = (prices[default].mean_macs + prices[-1].mean_macs) / 2
     return min(range(default, len(prices)), key=lambda place: abs(prices[place].mean_macs - aim))

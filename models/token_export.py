@@ -43,13 +43,23 @@ def write(bag: Bag, net: Encoder, seen: Mapping[str, NDArray[np.int32]], folder:
         given = tuple(_given(stage, state[name]) for name in stage.ports.inputs)
         file = folder / f"{stage.name}.onnx"
         export.write_stage(stage, given, file)
-        storage.shrink(file)
         made = stage(*given)
+        _fix_axes(file, made)
+        storage.shrink(file)
         worst[stage.name] = _difference(stage, file, given, made)
         state |= _kept(stage, made, rows=len(state["tokens"]))
     worst["walk"] = _walks(bag, net, seen, folder)
     export.require_parity(worst)
     return worst
+
+
+def _fix_axes(file: Path, made: tuple[Tensor, ...]) -> None:
+    """Say how large the outputs' axes behind the first are: the exporter loses track of some."""
+    model = onnx.load(file)
+    for port, tensor in zip(model.graph.output, made, strict=True):
+        for axis, size in zip(port.type.tensor_type.shape.dim[1:], tensor.shape[1:], strict=True):
+            axis.dim_value = size
+    onnx.save(model, file)
 
 
 def _given(stage: GraphStage, state: Tensor) -> Tensor:

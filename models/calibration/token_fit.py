@@ -14,7 +14,7 @@ from models.calibration.walks import menu
 from service.package.graph import StageGraph
 from service.routing.token_exit import Costs
 
-DROPS = (0.0, 0.1, 0.2, 0.25, 0.3, 0.4)
+DROPS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.7)
 """Thresholds tried: shares of the average attention."""
 
 

@@ -92,11 +92,21 @@ class TextSource:
         return _LOOKS[glimpse.glimpse](self, glimpse, _places(glimpse, at))
 
     def tells(self, glimpse: Any, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
-        """What each view of `look` shows: `chars`, from and to, of the text; nothing of a glimpse that reads none."""
+        """What each view of `look` shows: `chars`, from and to, of the text; nothing of a glimpse that reads none.
+
+        Of tokens also `tokens`, the characters from and to of each.
+        """
         if glimpse.glimpse not in _READS:
             return [{} for _ in _places(glimpse, at)]
         chars = getattr(glimpse, "chars", None)
-        return [{"chars": [*self._span(chars, chunk)]} for chunk in _places(glimpse, at)]
+        told: list[dict[str, Any]] = [{"chars": [*self._span(chars, chunk)]} for chunk in _places(glimpse, at)]
+        if glimpse.glimpse == "tokens" and self.folder is not None:
+            words = tokenizer(self.folder / glimpse.file)
+            for one in told:
+                start, end = one["chars"]
+                found = words.encode(self.text[start:end], add_special_tokens=False).offsets[: glimpse.count]
+                one["tokens"] = [[start + first, start + last] for first, last in found]
+        return told
 
     def picture(self, seen: Any) -> bytes | None:
         """A text has no picture."""

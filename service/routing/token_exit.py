@@ -68,7 +68,9 @@ class TokenExit:
         self._worth = rules[rule](package)
 
     def route(self, stage: int, outputs: Outputs, prices: NDArray[np.float64]) -> Routing:
-        """See `Router.route`. The signals: tokens kept, and the threshold where some may have been dropped."""
+        """See `Router.route`. The signals: how many tokens go on; after attention also which, 1 or 0 for each, the opening
+        one first, and the threshold.
+        """
         picks, signals = self._picks(stage, outputs, prices)
         after = np.full(len(prices), self._next[stage], np.int16)
         name, full = self._answers[stage], self._full(stage, outputs)
@@ -116,7 +118,10 @@ class TokenExit:
             masks = port(outputs, "kept") if masks is None else masks
             picks = [np.flatnonzero(mask.reshape(-1) > 0) for mask in (_none() if masks is None else masks)]
         signals = {"tokens": np.array([len(some) for some in picks], np.float32)}
-        return list(picks), signals if received is None else signals | {"threshold": thresholds}
+        if received is not None:
+            signals |= {"kept": (received >= thresholds[:, None]).astype(np.float32), "threshold": thresholds}
+            signals["kept"][:, 0] = 1
+        return list(picks), signals
 
 
 class Costs:

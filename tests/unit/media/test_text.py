@@ -165,3 +165,10 @@ def test_ngrams_are_of_the_whole_text_or_of_one_chunk():
     chunks = source.look(Ngrams(chars=100), np.array([[0], [2]], np.float32))
     assert chunks.shape == (2, 9)
     assert (chunks[1] == hashed_ngrams(source.passage(100, 2), 9, 1000)).all()
+
+
+def test_tells_which_characters_each_token_is_of(folder):
+    source = TextSource(LONG, folder)
+    (told,) = source.tells(Glimpse("tokens"), np.array([[5]], np.float32))
+    start, end = told["chars"]
+    assert [LONG[slice(*piece)] for piece in told["tokens"]] == LONG[start:end].split()[:8]

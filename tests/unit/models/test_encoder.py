@@ -131,6 +131,14 @@ def test_streaks_count_exits_that_agree(seen: dict[str, NDArray[np.int32]], fold
         assert (told.streak[place] == expected).all()
 
 
+def test_only_the_first_axis_of_a_port_is_open(folder: Path) -> None:
+    for name in names(SHAPE.layers):
+        graph = onnx.load(folder / f"{name}.onnx").graph
+        for port in (*graph.input, *graph.output):
+            axes = port.type.tensor_type.shape.dim
+            assert [axis.HasField("dim_value") for axis in axes] == [False, *[True] * (len(axes) - 1)], port.name
+
+
 def test_entries_are_stages_of_a_manifest(folder: Path) -> None:
     made = [Stage.model_validate(entry) for entry in entries(folder, SHAPE.layers, READING)]
     assert [stage.name for stage in made] == names(SHAPE.layers)

@@ -111,6 +111,7 @@ def test_the_price_sets_the_threshold(router: TokenExit) -> None:
     assert [some.tolist() for some in routing.picks if some is not None] == [[0, 2, 1, 3], [0, 2, 1], [0, 2]]
     assert routing.signals is not None
     assert routing.signals["tokens"].tolist() == [4, 3, 2]
+    assert routing.signals["kept"].tolist() == [[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]]
 
 
 def test_all_tokens_of_a_text_go_into_the_first_layer_and_tell_its_full_walk(router: TokenExit) -> None:
