@@ -22,12 +22,11 @@ from service.errors import PackageError
 from service.package.graph import StageGraph
 from service.package.load import Package
 from service.package.manifest import FILE
-from service.routing.base import LEAVE, Routing, register
+from service.routing.base import LEAVE, Routing, misbuilt, misfit, register
 from service.routing.early_exit import softmax
 from service.routing.knobs import Knobs
 
 Outputs = Mapping[str, NDArray[Any]]
-_REMEDY = "make it again with the package's recipe"
 
 
 @register("token-exit")
@@ -48,7 +47,7 @@ class TokenExit:
         graph, tables = package.graph, package.tables
         exits = len(graph.exits)
         if any(len(after) > 1 for after in graph.after):
-            raise PackageError(package.path / FILE, "stages", "router token-exit needs a chain", "name one next each")
+            raise misbuilt(package, "router token-exit needs one way, without branches")
         self._answers = [package.manifest.stages[stage].answer for stage in graph.stage_of]
         self._next = [after[0] if after else LEAVE for after in graph.after]
         self._picked_next = [bool(after) and graph.rows[after[0]] > 1 for after in graph.after]
@@ -68,8 +67,8 @@ class TokenExit:
         self._worth = rules[rule](package)
 
     def route(self, stage: int, outputs: Outputs, prices: NDArray[np.float64]) -> Routing:
-        """See `Router.route`. The signals: how many tokens go on; after attention also which, 1 or 0 for each, the opening
-        one first, and the threshold.
+        """See `Router.route`. The signals: how many tokens go on; after attention also which, 1 or 0 for each, the
+        opening one first, and the threshold.
         """
         picks, signals = self._picks(stage, outputs, prices)
         after = np.full(len(prices), self._next[stage], np.int16)
@@ -155,7 +154,7 @@ class _Confidence:
         _check(package, {"gain": (exits - 1, exits, bins), "gain_edges": (exits - 1, bins + 1)})
         edges, self._gain = package.tables["gain_edges"], package.tables["gain"]
         if not (bins and np.isfinite(self._gain).all() and np.all(edges[:, 1:] >= edges[:, :-1])):
-            raise _misfit(package, "gain", "needs finite values in bins that don't fall")
+            raise misfit(package, "gain", "needs finite values in bins that don't fall")
         self._edges = edges[:, 1:-1]
 
     def __call__(
@@ -171,11 +170,11 @@ class _Patience:
         tables, exits = package.tables, len(package.graph.exits)
         prices, patience = tables.get("patience_prices"), tables.get("patience")
         if prices is None or patience is None or prices.shape != patience.shape or not len(prices):
-            raise _misfit(package, "patience", "patience_prices or patience is missing, or they differ in length")
+            raise misfit(package, "patience", "patience_prices or patience is missing, or they differ in length")
         if not (np.all(np.diff(prices) > 0) and np.all(np.diff(patience) < 0)):
-            raise _misfit(package, "patience", "must fall where patience_prices rise")
+            raise misfit(package, "patience", "must fall where patience_prices rise")
         if patience[0] <= exits or patience[-1] != 1:
-            raise _misfit(package, "patience", f"must begin above the number of exits, {exits}, and end at 1")
+            raise misfit(package, "patience", f"must begin above the number of exits, {exits}, and end at 1")
         self._prices, self._falling = prices.astype(np.float64), -patience.astype(np.float64)
 
     def __call__(
@@ -227,8 +226,4 @@ def _check(package: Package, shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in shapes.items():
         found = package.tables[name].shape if name in package.tables else None
         if found != shape:
-            raise _misfit(package, name, f"shape {found}, expected {shape}")
-
-
-def _misfit(package: Package, table: str, problem: str) -> PackageError:
-    return PackageError(package.path / package.manifest.calibration.file, table, problem, _REMEDY)
+            raise misfit(package, name, f"shape {found}, expected {shape}")
