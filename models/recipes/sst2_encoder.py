@@ -50,7 +50,7 @@ LAYERS, WIDTH, BAG_WORDS = 4, 16, 64
 READING = Reading()
 PIECES = (2, 8)
 """A piece of a word is in the vocabulary if it occurs so often in the training sentences, or in a tenth of IMDB."""
-WEAK_SIZE, WEAK_SURE = 16_000, 0.7
+WEAK_SIZE, WEAK_SURE = 48_000, 0.7
 """Sentences of IMDB reviews that the encoder sees first: those of whose review's label the bag is so sure."""
 WEAK = Tuning(epochs=1, lr=1e-4, loss=ExitLoss(smoothing=0.1, distillation=0.0), pruning=0.3, seed=SEED)
 MAIN = Tuning(epochs=3, lr=7e-5, loss=ExitLoss(distillation=0.5, temperature=2.0), pruning=0.3, seed=SEED)
@@ -117,7 +117,7 @@ def train_bag() -> Bag:
 def weak_sentences(bag: Bag) -> TextSet:
     """Sentences with their review's label where the bag, which saw all of them, agrees: others tell a story."""
     reviews = sentences.load("imdb", "train")
-    some = np.random.default_rng(SEED).permutation(len(reviews))[: len(reviews) // 4]
+    some = np.random.default_rng(SEED).permutation(len(reviews))[: len(reviews) // 2]
     found = sentences.sentences(reviews.take(some))
     ids = torch.from_numpy(bags.hashed(found.texts, BAG_WORDS, READING.buckets)).long()
     with torch.no_grad():

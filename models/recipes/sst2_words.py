@@ -15,7 +15,7 @@ saw the sentences of 25,000 IMDB reviews (Maas et al., 2011), each with its revi
 stated by the sources; research use."""
 TRAINING = """`python -m models.recipes.sst2_encoder` makes everything again (seed {seed}). The encoder starts from
 the first four of the six layers of {pretrained}, its vocabulary cut to the pieces of words that occur in the
-training texts, and every letter, so that any word is spelled out. It first sees 16,000 sentences of IMDB reviews
+training texts, and every letter, so that any word is spelled out. It first sees 48,000 sentences of IMDB reviews
 once, each with its review's label where the bag agrees, then the 5,411 sentences for {epochs} epochs, with all
 exits: gradient equilibrium, exits taught by the ensemble of exits, lower rates for earlier layers, and in a part of
 the batches tokens dropped by a random threshold for each sentence, so that missing tokens are nothing new.
