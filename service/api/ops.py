@@ -24,7 +24,9 @@ async def models(request: Request) -> JSONResponse:
     loading: dict[str, str] = {} if engine.ready else {"state": "loading"}
     served = [one for name, one in sorted(engine.models.items()) if name not in engine.withdrawn]
     out = [render.out(name, "unloaded", None) for name in sorted(engine.withdrawn)]
-    out += [render.out(name, "failed", why) for name, why in sorted(engine.failed.items())]
+    # A package that broke since it was loaded is served as it was; who tried to load it anew was told why not.
+    broken = {name: why for name, why in engine.failed.items() if name not in engine.models}
+    out += [render.out(name, "failed", why) for name, why in sorted(broken.items())]
     return JSONResponse({"models": [render.line(model) | loading for model in served] + out})
 
 

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from tests.browser.browsing import Tab, open_tab
+from tests.conftest import StartServer
 from tests.service.wire import CLIENT, FULL_MACS, GREEN
 
 WEB = Path(__file__).resolve().parents[2] / "service" / "web"
@@ -88,6 +90,28 @@ def test_a_refusal_is_shown_with_its_reason(tab: Tab) -> None:
 def test_nothing_is_asked_of_anybody_else(tab: Tab, colours_server: str) -> None:
     assert tab.requested
     assert not [url for url in tab.requested if not url.startswith((colours_server, "blob:", "data:", "about:"))]
+
+
+@pytest.mark.slow
+def test_a_text_is_written_where_a_model_reads_it(zoo: Path, start_server: StartServer, tmp_path: Path) -> None:
+    reads = {path: yaml.safe_load((path / "package.yaml").read_text())["modality"] for path in packages_of(zoo)}
+    readers = [path for path, modality in reads.items() if modality == "text"]
+    if not readers:
+        pytest.skip("no package that reads text is shipped yet")
+    with (
+        start_server("--models", str(readers[0])) as url,
+        open_tab(tmp_path, f"{url}/?model={readers[0].name}") as opened,
+    ):
+        opened.until("!document.getElementById('write').hidden && document.getElementById('drop').hidden")
+        opened.evaluate("document.getElementById('text').value = 'A lovely film, not dull at all.'")
+        click(opened, "run")
+        opened.until(DONE)
+        assert "of the full network" in text(opened, "#summary")
+        assert not opened.errors
+
+
+def packages_of(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if (path / "package.yaml").is_file()]
 
 
 def test_the_page_may_load_nothing_from_elsewhere(colours_server: str) -> None:

@@ -119,6 +119,8 @@ def test_a_package_that_broke_leaves_the_old_one_in_service(live: str, folder: P
     assert "labels" in refused.json()["error"]
     assert answer(predict(live, "colours"))["version"] == "1.0.0"
     assert Scrape.of(live).total("offramp_model_state", model="colours", state="ready") == 1
+    assert CLIENT.get(f"{live}/v1/models").json()["models"][0]["state"] == "ready"
+    assert len(CLIENT.get(f"{live}/v1/models").json()["models"]) == 1
     renew(folder / "colours", "2.0.0")
     assert change(live, "colours", "load").status_code == 200
     assert listed(live) == {"colours": "ready"}
