@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models import half
 from models.macs import shapes_of_one_row
 from models.nets.fold import folded
 from models.nets.multi_exit import MultiExitNet, Stage
@@ -113,8 +114,39 @@ def write_whole(net: MultiExitNet, image: Tensor, file: Path) -> Path:
     return file
 
 
-def write_stage(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path) -> None:
-    """Write one stage, traced on inputs of two rows."""
+@torch.no_grad()
+def write_of_any_size(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path) -> None:
+    """Write one graph whose pictures (inputs of four axes) may have any height and width, its weights as float16.
+
+    Several stages of a package may name such a file, each with a size of its own; `half.round_weights` comes first.
+    """
+    pictures = [name for name, given in zip(stage.ports.inputs, inputs, strict=True) if given.ndim == 4]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # what isn't folded here is folded below
+        write_stage(stage, inputs, file, pictures)
+    _simplify(file)
+    onnx.save(half.store_half(onnx.load(file)), file)
+
+
+def _simplify(file: Path) -> None:
+    """Fold constants, and paddings into their convolutions, by ONNX Runtime's basic passes: plain ONNX comes out.
+
+    The exporter computes a padding's sizes in the graph, where no shape inference can follow.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file)
+    options.log_severity_level = 3
+    ort.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(file)
+    plain = [opset for opset in model.opset_import if opset.domain == ""]
+    del model.opset_import[:]  # it lists every domain that the runtime knows
+    model.opset_import.extend(plain)
+    onnx.save(model, file)
+
+
+def write_stage(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path, pictures: Sequence[str] = ()) -> None:
+    """Write one stage, traced on inputs of two rows; `pictures` are inputs whose second and third axes may vary."""
     ports = stage.ports
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but enough for graphs without branches, and far faster; torch is pinned.
@@ -129,7 +161,10 @@ def write_stage(stage: GraphStage, inputs: tuple[Tensor, ...], file: Path) -> No
             opset_version=OPSET,
             input_names=list(ports.inputs),
             output_names=list(ports.outputs),
-            dynamic_axes={name: {0: "rows"} for name in (*ports.inputs, *ports.outputs)},
+            dynamic_axes={
+                name: {0: "rows"} | ({1: "height", 2: "width"} if name in pictures else {})
+                for name in (*ports.inputs, *ports.outputs)
+            },
         )
     onnx.checker.check_model(onnx.load(file), full_check=True)
 

@@ -13,6 +13,7 @@ from models.calibration.scores import auroc, expected_calibration_error, worth_g
 from models.calibration.walks import ExitAnswers, by_price, by_threshold
 from service.package.curves import Curve
 from service.package.load import Package
+from service.package.manifest import DEFAULT_AGREEMENT
 
 THRESHOLDS = np.round(np.concatenate([[1.01], np.linspace(0.995, 0.3, 140)]), 4)
 NORMAL_95 = 1.959964
@@ -76,13 +77,15 @@ class StaticNet:
 @dataclass(frozen=True, kw_only=True)
 class PathFindings:
     """What every package has: the path of prices, and fixed nets to hold it against. `default` is the place of the
-    default price in `prices`; `failing` is the image on which a walk at that price spoils the answer most surely."""
+    default price in `prices`, the highest that is certified for an agreement of `promised`; `failing` is the image on
+    which a walk at that price spoils the answer most surely."""
 
     full_macs: int
     prices: tuple[Operating, ...]
     statics: tuple[StaticNet, ...]
     default: int
     failing: int
+    promised: float = DEFAULT_AGREEMENT
 
     def static_at(self, macs: float) -> float:
         """Accuracy of the line through the static nets at a cost between the smallest and the largest of them."""

@@ -4,53 +4,58 @@ Counted: Conv, Gemm, MatMul, the whole of what a network of ours multiplies; nor
 are not (as in the literature). Groups are honoured.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import onnx
 from onnx import ModelProto, NodeProto, helper, shape_inference
 
 Shapes = Mapping[str, tuple[int, ...]]
+Sizes = Mapping[str, Sequence[int]]
 
 
 class UncountableGraph(ValueError):
     """A shape that the count needs could not be inferred."""
 
 
-def macs_per_row(model: ModelProto) -> int:
+def macs_per_row(model: ModelProto, sizes: Sizes | None = None) -> int:
     """Multiply-adds for one row of the dynamic first axis.
+
+    `sizes` gives inputs whose later axes are dynamic as well the sizes of those: `{"image": (96, 96, 3)}`.
 
     Raises:
         UncountableGraph: an operator's shape is unknown even with one row.
     """
-    return sum(macs_by_node(model).values())
+    return sum(macs_by_node(model, sizes).values())
 
 
-def macs_by_node(model: ModelProto) -> dict[str, int]:
+def macs_by_node(model: ModelProto, sizes: Sizes | None = None) -> dict[str, int]:
     """The same of each node that multiplies, by the name of its output.
 
     Raises:
         UncountableGraph: as above.
     """
-    shapes = shapes_of_one_row(model)
+    shapes = shapes_of_one_row(model, sizes)
     return {
         node.output[0]: _COUNTERS[node.op_type](node, shapes) for node in model.graph.node if node.op_type in _COUNTERS
     }
 
 
-def shapes_of_one_row(model: ModelProto) -> dict[str, tuple[int, ...]]:
+def shapes_of_one_row(model: ModelProto, sizes: Sizes | None = None) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors that can be inferred if the first axis of every input and output is 1."""
-    return _shapes(_with_one_row(model))
+    return _shapes(_with_one_row(model, sizes or {}))
 
 
-def _with_one_row(model: ModelProto) -> ModelProto:
+def _with_one_row(model: ModelProto, sizes: Sizes) -> ModelProto:
     """A copy whose first axis is 1 everywhere, without earlier inferences about other sizes."""
     one = onnx.ModelProto()
     one.CopyFrom(model)
     del one.graph.value_info[:]
     for value in (*one.graph.input, *one.graph.output):
-        value.type.tensor_type.shape.dim[0].Clear()
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+        axes = value.type.tensor_type.shape.dim
+        for axis, size in zip(axes, (1, *sizes.get(value.name, ())), strict=False):
+            axis.Clear()
+            axis.dim_value = size
     return one
 
 

@@ -75,13 +75,15 @@ def stage_entry(
     """
     roles = roles or {}
     model = onnx.load(file)
+    # Pictures of any size are counted at the size that is asked for.
+    sizes = {port: (spec["height"], spec["width"], 3) for port, spec in glimpses.items() if "height" in spec}
     inputs = [port.name for port in model.graph.input]
     outputs = [port.name for port in model.graph.output]
     return {
         "name": name or file.stem,
         "graph": file.name,
         "sha256": digest(file),
-        "macs_per_row": macs_per_row(model),
+        "macs_per_row": macs_per_row(model, sizes),
         "inputs": {port: dict(glimpses[port]) if port in glimpses else roles.get(port, "state") for port in inputs},
         "outputs": {port: roles.get(port, "answer" if port == "logits" else "state") for port in outputs},
         "exit": exit_name,

@@ -111,7 +111,8 @@ def _summary(findings: RouteFindings) -> str:
         f"{full.mean_ms:.2f} ms) is right for {full.accuracy.value:.2%},\n"
         f"the cheapest for {cheapest.accuracy.value:.2%} at {cheapest.mean_macs / findings.full_macs:.1%} of its "
         "compute. At the default budget (the highest price certified for\n"
-        f"agreement >= 0.99) a walk costs {part:.1%} of the full walk and {time:.1%} of its time on average, is right "
+        f"agreement >= {findings.promised:g}) a walk costs {part:.1%} of the full walk and {time:.1%} of its time on "
+        "average, is right "
         f"for\n{default.accuracy.value:.2%} and agrees with the full walk on {default.agreement.value:.2%}."
     )
 

@@ -158,6 +158,7 @@ def find(
     failing = spoilt(walks.predictions[default], scores[default], labels, full)
     return RouteFindings(
         full_macs=package.graph.full_macs,
+        promised=package.manifest.default_agreement,
         prices=points,
         statics=tuple(statics),
         default=default,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from service.monitor.monitor import Monitor
 from service.package.curves import Curve
 from service.package.load import Package, load
 from service.package.manifest import FILE
+from service.package.stage import Stage
 from service.routing.base import Router, build
 from service.runtime.onnx import PROVIDERS, ModelSessions, open_stages, state_shapes
 from service.runtime.states import StatePool
@@ -175,14 +177,17 @@ def _profile(
 
 def blank_walker(package: Package, slot: int) -> Walker:
     """A walker with an all-zero input, for warm-up and benchmarks: it wants the full network and waits for nobody."""
-    # One row of every glimpse that any stage asks for, and the first of a ragged stage's rows.
-    glimpses = {
-        name: np.zeros((1, *spec.shape) if stage.ragged else spec.shape, spec.dtype)
-        for stage in package.manifest.stages
-        for name, spec in stage.glimpses.items()
-    }
+    glimpses = {name: view for stage in package.manifest.stages for name, view in blank_glimpses(stage).items()}
     terms = Terms(FULL, CHEAPEST, NEVER, package.graph.full_macs, 0.0)
     return Walker(package.name, terms, 0.0, glimpses, lambda *_: None, slot=slot)
+
+
+def blank_glimpses(stage: Stage) -> dict[str, NDArray[Any]]:
+    """One row of every glimpse that the stage asks for, and the first of a ragged stage's rows."""
+    return {
+        name: np.zeros((1, *spec.shape) if stage.ragged else spec.shape, spec.dtype)
+        for name, spec in stage.glimpses.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +208,10 @@ class StageWork:
 
     def run(self, stage: int) -> None:
         """Run and route one stage, by its place, and keep the state of every row."""
+        if self.package.graph.looks[stage]:
+            # Stages that share a graph ask for views of different sizes by the same name.
+            for walker in self.walkers:
+                walker.glimpses.update(blank_glimpses(self.package.stage(stage)))
         outputs = self.lane.run(stage, self.walkers)
         if self.package.graph.rows[stage] == 1:
             self.router.route(stage, outputs, self.prices)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.nets.layers import ConvNorm, NormedKernels
+from models.nets.lite import Unit
 
 
 def folded(net: nn.Module) -> nn.Module:
@@ -26,4 +27,7 @@ def folded(net: nn.Module) -> nn.Module:
             unit.norm = nn.Identity()
         if isinstance(unit, NormedKernels):
             unit.fold_norm()
+        if isinstance(unit, Unit) and isinstance(unit.norm, nn.BatchNorm2d):
+            unit.conv = fuse_conv_bn_eval(unit.conv, unit.norm)
+            unit.norm = nn.Identity()
     return fused

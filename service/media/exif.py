@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from service.media.pixels import Box
+
 UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _SHORT, _LONG = 3, 4
@@ -53,3 +55,13 @@ def upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
+
+
+def stored(box: Box, orientation: int) -> Box:
+    """Where `box` (shares 0..1) of the upright picture lies in the picture as stored: undoes what `upright` does."""
+    top, left, bottom, right = box
+    if orientation in (3, 4, 7, 8):
+        top, bottom = 1 - bottom, 1 - top
+    if orientation in (2, 3, 6, 7):
+        left, right = 1 - right, 1 - left
+    return (left, top, right, bottom) if swaps(orientation) else (top, left, bottom, right)

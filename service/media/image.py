@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.errors import Malformed, TooLarge
 from service.media.base import MediaType, identify
+from service.media.boxes import overlay, small, told
 from service.media.codecs import bmp, gif, jpeg, png, webp
 from service.media.codecs.base import Codec, Header, decoding
-from service.media.exif import swaps, upright
-from service.media.pixels import GAP, RGB, fit, solid
+from service.media.exif import stored, swaps, upright
+from service.media.pixels import GAP, RGB, Box, cover, cut, fit, solid, within
 from service.package.glimpses import Glimpse
 
 # TIFF, AVIF and HEIC are known and refused by name: their decoders are large, and nobody has asked yet.
@@ -106,29 +108,56 @@ class ImageSource:
         uint8 [height, width, 3], RGB, C order. A picture that has this size already is given bit by bit. Raises
         Malformed if the data turn out to be truncated or damaged.
         """
-        stored = (width, height) if swaps(self.orientation) else (height, width)
+        stored_size = (width, height) if swaps(self.orientation) else (height, width)
         with decoding(self.kind):
-            decoded = _CODECS[self.kind].decode(self.data, self.header, _shrink(self.header, *stored))
-            return solid(upright(fit(decoded, *stored), self.orientation))
+            shrink = _shrink(self.header.height, self.header.width, *stored_size)
+            decoded = _CODECS[self.kind].decode(self.data, self.header, shrink)
+            return solid(upright(fit(decoded, *stored_size), self.orientation))
+
+    def crops(self, height: int, width: int, at: NDArray[np.float32]) -> RGB:
+        """Boxes of the picture, upright, each scaled to `height` x `width`: uint8 [k, height, width, 3].
+
+        `at` float32 [k, 4] are top, left, bottom, right as shares of the centre that `glimpse` of that aspect shows.
+        The picture is decoded once, at the scale that the smallest box needs. libjpeg could decode a box alone, but
+        none of its Python bindings can; so the whole is decoded, and the box alone is scaled.
+        """
+        turned = swaps(self.orientation)
+        stored_size = (width, height) if turned else (height, width)
+        header = self.header
+        outer = cover(header.width, header.height, stored_size[1] / stored_size[0])
+        boxes = [within(outer, stored(tuple(box), self.orientation)) for box in at.tolist()]
+        with decoding(self.kind):
+            tall, wide = min(box[2] - box[0] for box in boxes), min(box[3] - box[1] for box in boxes)
+            decoded = _CODECS[self.kind].decode(self.data, header, _shrink(tall, wide, *stored_size))
+            views = [cut(decoded, _scaled(box, decoded, header), *stored_size) for box in boxes]
+            return solid(np.stack([upright(view, self.orientation) for view in views]))
 
     def look(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> RGB:
         """See `Source.look`."""
         height, width, _ = glimpse.shape
-        return self.glimpse(height, width)[None]
+        return self.glimpse(height, width)[None] if at is None else self.crops(height, width, at)
 
     def tells(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
-        """See `Source.tells`."""
-        return [{"glimpse": glimpse.glimpse}]
+        """See `Source.tells`: each look's box, and the size at which it was shown."""
+        return told(self.height, self.width, glimpse, at)
 
     def picture(self, seen: Sequence[Mapping[str, Any]]) -> bytes | None:
-        """See `Source.picture`."""
-        return None
+        """See `Source.picture`: the boxes over a small copy."""
+        return overlay(self.glimpse(*small(self.height, self.width)), self.height, self.width, seen)
 
 
-def _shrink(header: Header, height: int, width: int) -> int:
+def _shrink(have_height: float, have_width: float, height: int, width: int) -> int:
     """How much smaller a decoder may go (1, 2, 4 or 8), so that GAP is left for the scaling proper."""
-    room = min(header.height / height, header.width / width) / GAP
+    room = min(have_height / height, have_width / width) / GAP
     return max(step for step in (1, 2, 4, 8) if step == 1 or step <= room)
+
+
+def _scaled(box: Box, decoded: RGB | Image.Image, header: Header) -> Box:
+    """A box of the stored picture in pixels of what was decoded of it, which may be smaller."""
+    width, height = decoded.size if isinstance(decoded, Image.Image) else (decoded.shape[1], decoded.shape[0])
+    across, down = width / header.width, height / header.height
+    top, left, bottom, right = box
+    return top * down, left * across, min(bottom * down, height), min(right * across, width)
 
 
 def _check(what: str, value: int, limit: int) -> None:

@@ -5,6 +5,7 @@ Colours are taken as the numbers that they are: ICC profiles are ignored, becaus
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,12 @@ GAP = 3.0
 
 With three, fine noise differs from exact scaling by less than 2 of 255 levels (root mean square); with two, by 5.
 """
+
+Box = tuple[float, float, float, float]
+"""Top, left, bottom, right; in pixels unless told otherwise."""
+
+LEAST = 1e-3
+"""Share of a side that a box has at least."""
 
 _WHITE = (255, 255, 255)  # the paper that browsers and viewers show transparent pictures on
 
@@ -58,15 +65,50 @@ def fit(picture: Image.Image | RGB, height: int, width: int) -> RGB:
         picture = Image.fromarray(picture)
     if picture.size == (width, height):
         return np.array(picture)
-    box = _cover(picture.width, picture.height, width / height)
+    box = _edges(cover(picture.width, picture.height, width / height))
     return np.array(picture.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=GAP))
 
 
-def _cover(width: int, height: int, aspect: float) -> tuple[float, float, float, float]:
-    """The largest box (left, top, right, bottom, in pixels) of this aspect (width / height) at the picture's centre."""
+def cut(picture: Image.Image | RGB, box: Box, height: int, width: int) -> RGB:
+    """`box` (in pixels, fractions allowed) of `picture` scaled to uint8 [height, width, 3], as `fit` scales.
+
+    Unlike in a picture of its own, the pixels just outside of the box count at its edges.
+    """
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    resample = Image.Resampling.BICUBIC
+    return np.array(picture.resize((width, height), resample, box=_edges(box), reducing_gap=GAP))
+
+
+def cover(width: int, height: int, aspect: float) -> Box:
+    """The largest box, in pixels, of this aspect (width / height) at the centre of a picture of that size."""
     inner_width, inner_height = min(width, height * aspect), min(height, width / aspect)
     left, top = (width - inner_width) / 2, (height - inner_height) / 2
-    return left, top, width - left, height - top
+    return top, left, height - top, width - left
+
+
+def within(outer: Box, share: Sequence[float]) -> Box:
+    """The box that `share` (top, left, bottom, right in 0..1) names inside of `outer`, in the units of `outer`.
+
+    Shares outside of 0..1 are cut off, and a box keeps at least a thousandth of each side: a stage can ask for
+    anything, but only for what is there.
+    """
+    top, left, bottom, right = outer
+    first, last = _span(share[0], share[2])
+    start, end = _span(share[1], share[3])
+    tall, wide = bottom - top, right - left
+    return top + first * tall, left + start * wide, top + last * tall, left + end * wide
+
+
+def _span(start: float, end: float) -> tuple[float, float]:
+    start = min(max(start, 0.0), 1 - LEAST)
+    return start, max(min(end, 1.0), start + LEAST)
+
+
+def _edges(box: Box) -> tuple[float, float, float, float]:
+    """Pillow's order: left, top, right, bottom."""
+    top, left, bottom, right = box
+    return left, top, right, bottom
 
 
 def solid(pixels: npt.NDArray[Any]) -> RGB:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import Malformed, TooLarge, UnsupportedMedia
+from service.media.boxes import overlay, small, told
 from service.media.image import ImageLimits, ImageSource
-from service.media.pixels import RGB, fit, solid
+from service.media.pixels import RGB, cover, cut, fit, solid, within
 from service.media.text import TextLimits, TextSource
 from service.media.uploads import Payload, whole
 from service.media.video import VideoLimits, VideoSource
@@ -65,15 +66,20 @@ class PixelSource:
     def look(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> RGB:
         """See `Source.look`."""
         height, width, _ = glimpse.shape
-        return solid(fit(self.pixels, height, width))[None]
+        if at is None:
+            return solid(fit(self.pixels, height, width))[None]
+        outer = cover(self.pixels.shape[1], self.pixels.shape[0], width / height)
+        return solid(np.stack([cut(self.pixels, within(outer, share), height, width) for share in at.tolist()]))
 
     def tells(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
         """See `Source.tells`."""
-        return [{"glimpse": glimpse.glimpse}]
+        height, width, _ = self.pixels.shape
+        return told(height, width, glimpse, at)
 
     def picture(self, seen: Sequence[Mapping[str, Any]]) -> bytes | None:
         """See `Source.picture`."""
-        return None
+        height, width, _ = self.pixels.shape
+        return overlay(solid(fit(self.pixels, *small(height, width))), height, width, seen)
 
 
 def open_pixels(pixels: RGB, limits: ImageLimits) -> Source:

@@ -44,7 +44,7 @@ class EarlyExit:
     def __init__(self, package: Package) -> None:
         exits = len(package.graph.exits)
         tables = _chain_tables(package)
-        self._answers = [stage.answer or "" for stage in package.manifest.stages]
+        self._answers = [package.manifest.stages[kind].answer or "" for kind in package.graph.stage_of]
         self._temperature = tables["temperature"]
         # Inner edges only: scores beyond the router split's range fall into the outermost bins.
         self._edges = [*tables["gain_edges"][:, 1:-1], np.empty(0, np.float32)]

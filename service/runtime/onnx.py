@@ -100,6 +100,9 @@ class StageSession:
     def _buffer(self, node: Any, role: Input | Output, package: Package) -> NDArray[Any]:
         rows, *shape = node.shape or [0]
         kind, expected = _contract(role, package)
+        if isinstance(role, Glimpse) and len(shape) == len(role.shape):
+            # Stages may share a graph of pictures of any size: the buffer has the one that this stage asks for.
+            shape = [size if isinstance(size, int) else asked for size, asked in zip(shape, role.shape, strict=True)]
         fixed = all(isinstance(size, int) for size in shape)
         if isinstance(rows, int) or not fixed or node.type != kind or not _fits(shape, expected):
             problem = f"tensor {node.name!r} is {node.type} {node.shape}"

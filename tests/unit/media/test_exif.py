@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from service.media.exif import orientation, swaps, upright
+from service.media.exif import orientation, stored, swaps, upright
 
 
 def block(value: int, *, order: str = "<", form: int = 3) -> bytes:
@@ -46,3 +46,15 @@ def test_turns_pixels_as_pillow_does(value: int) -> None:
     turned = ImageOps.exif_transpose(picture)
     np.testing.assert_array_equal(upright(stored, value), np.asarray(turned))
     assert swaps(value) == (turned.size != picture.size)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_box_of_the_upright_picture_is_found_in_the_stored_one(value: int) -> None:
+    kept = np.arange(40 * 60, dtype=np.int32).reshape(40, 60)
+    shown = upright(kept, value)
+    height, width = shown.shape
+    top, left, bottom, right = (
+        round(edge * side) for edge, side in zip(stored((0.1, 0.3, 0.4, 0.5), value), (40, 60, 40, 60), strict=True)
+    )
+    expected = shown[round(0.1 * height) : round(0.4 * height), round(0.3 * width) : round(0.5 * width)]
+    np.testing.assert_array_equal(upright(kept[top:bottom, left:right], value), expected)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.media.pixels import eight_bits, fit, opaque
+from service.media.pixels import cut, eight_bits, fit, opaque, within
 
 RED, WHITE, HALF_RED = (255, 0, 0), (255, 255, 255), (255, 127, 127)
 
@@ -81,3 +81,17 @@ def test_scaling_and_mirroring_commute_on_odd_sizes() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     mirrored = np.ascontiguousarray(pixels[:, ::-1])
     assert np.abs(fit(mirrored, 16, 16)[:, ::-1].astype(int) - fit(pixels, 16, 16)).max() <= 1
+
+
+def test_a_box_is_scaled_like_a_picture_of_its_own_but_for_its_edges() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    alone = fit(pixels[16:48, 20:68].copy(), 16, 24)
+    np.testing.assert_array_equal(cut(pixels, (16.0, 20.0, 48.0, 68.0), 16, 24)[2:-2, 2:-2], alone[2:-2, 2:-2])
+
+
+def test_a_share_of_a_box_stays_inside_of_it() -> None:
+    assert within((0.0, 10.0, 100.0, 110.0), (0.25, 0.5, 0.75, 1.0)) == (25.0, 60.0, 75.0, 110.0)
+    assert within((0.0, 0.0, 10.0, 10.0), (-3.0, -1.0, 9.0, 2.0)) == (0.0, 0.0, 10.0, 10.0)
+    top, left, bottom, right = within((0.0, 0.0, 10.0, 10.0), (2.0, 0.7, 3.0, 0.2))
+    assert 0 <= top < bottom <= 10
+    assert 0 <= left < right <= 10

@@ -65,3 +65,12 @@ def test_counting_leaves_the_model_as_it_was() -> None:
     before = model.SerializeToString()
     macs_per_row(model)
     assert model.SerializeToString() == before
+
+
+def test_sizes_of_pictures_that_are_left_open_are_told() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    model = graph(node, ["rows", 3, "height", "width"], ["rows", 16, "height", "width"], (16, 3, 3, 3))
+    model.graph.output[0].type.tensor_type.shape.ClearField("dim")
+    for _ in range(4):
+        model.graph.output[0].type.tensor_type.shape.dim.add()
+    assert macs_per_row(model, {"x": (3, 8, 6)}) == 16 * 8 * 6 * 3 * 3 * 3

@@ -1,0 +1,59 @@
+"""Boxes drawn over a picture: which parts of it a walk has looked at, for `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from service.media.pixels import RGB, cover, within
+from service.package.glimpses import Glimpse
+
+SIDE = 384
+"""The longer side of the drawing, in pixels: enough to see, small in a JSON answer."""
+_COLOURS = ("#00c2ff", "#ff4d4d", "#ffd23f", "#7cff6b", "#ff7bf3", "#ffffff")
+
+
+def told(height: int, width: int, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
+    """What `explain` says of looks at a picture of `height` x `width`, one dict for each.
+
+    `box` is top, left, bottom and right in pixels of the upright picture, `size` the height and width in pixels at
+    which the stage was shown it.
+    """
+    rows, columns, _ = glimpse.shape
+    outer = cover(width, height, columns / rows)
+    boxes = [outer] if at is None else [within(outer, share) for share in at.tolist()]
+    return [{"box": [round(edge) for edge in box], "size": [rows, columns]} for box in boxes]
+
+
+def small(height: int, width: int) -> tuple[int, int]:
+    """The size of the drawing for a picture of that size, at least one pixel each way."""
+    scale = SIDE / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def overlay(pixels: RGB, height: int, width: int, seen: Sequence[Mapping[str, Any]]) -> bytes:
+    """PNG of `pixels`, a `small` copy of an upright picture of `height` x `width`, with the boxes of `seen` in order.
+
+    Each look has its number and the size at which it was shown; looks at the same box share one frame.
+    """
+    picture, scale = Image.fromarray(pixels), SIDE / max(height, width)
+    pen = ImageDraw.Draw(picture)
+    labels: dict[tuple[int, ...], list[str]] = {}
+    for place, look in enumerate(look for look in seen if "box" in look):
+        shown = f"{place + 1}: {look['size'][1]} px" if "size" in look else str(place + 1)
+        labels.setdefault(tuple(look["box"]), []).append(shown)
+    for place, (box, names) in enumerate(labels.items()):
+        colour = _COLOURS[place % len(_COLOURS)]
+        top, left, bottom, right = (edge * scale for edge in box)
+        right, bottom = min(right, picture.width - 1), min(bottom, picture.height - 1)
+        pen.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=3)
+        at = (left + 5, top + 4 + 13 * (place % 4))
+        pen.text(at, ", ".join(names), fill=colour, stroke_width=2, stroke_fill="black")
+    file = BytesIO()
+    picture.quantize(128).save(file, "PNG", optimize=True)
+    return file.getvalue()
