@@ -49,7 +49,8 @@ class Keyframes:
         """See `Router.route`. The signals: every moment's share, and the sum that is enough."""
         rows, name = len(prices), self._answers[stage]
         if name is not None:
-            answer = softmax(outputs[name] / self._temperature)
+            logits: NDArray[np.float32] = outputs[name]
+            answer = softmax(logits / self._temperature)
             leave, last = np.full(rows, LEAVE, np.int16), np.full(rows, -np.inf)
             return Routing(leave, answer, np.maximum.reduce(answer, axis=1), last)
         after = np.full(rows, self._after[stage][0], np.int16)
