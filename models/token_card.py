@@ -163,6 +163,8 @@ def _plot_curve(findings: TokenFindings, file: Path) -> None:
     axes.errorbar(*points(exits), fmt="s:", color="C1", capsize=3, label="one exit for every text")
     for found, mark, name in ((findings.patience, "C2v--", "patience"), (findings.drops, "C4x--", "dropping alone")):
         axes.plot([each.macs / 1e6 for each in found], [each.accuracy.value * 100 for each in found], mark, label=name)
+    # Dropping too much falls off the picture; the table has it.
+    axes.set_ylim(bottom=min(each.accuracy.value for each in findings.exits) * 100 - 6)
     finish(axes, "mean multiply-adds per sentence, millions")
     save(figure, file, dpi=90)
 
