@@ -18,6 +18,8 @@ SIGNALS = {"ucf-frames": "novelty", "ucf-keyframes": "share", "ucf-hierarchical"
 """What the router of each tells after the first stage."""
 VIDEO = {"Content-Type": "video/mp4"}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=list(SIGNALS))
 def name(request: pytest.FixtureRequest, zoo: Path) -> str:
