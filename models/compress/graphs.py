@@ -23,7 +23,16 @@ class Graph:
         self._weights: Arrays = {
             tensor.name: numpy_helper.to_array(tensor).copy() for tensor in self.model.graph.initializer
         }
+        self._widen()
         self._own_weights()
+
+    def _widen(self) -> None:
+        """Weights that are kept as float16 become what they are cast to: no pass needs to know of them."""
+        for node in self.nodes:
+            if node.op_type == "Cast" and node.input[0] in self._weights:
+                kind = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
+                self._weights[node.output[0]] = self._weights[node.input[0]].astype(kind)
+                self.model.graph.node.remove(node)
 
     @property
     def nodes(self) -> list[NodeProto]:

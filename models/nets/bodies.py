@@ -4,7 +4,8 @@ Norms and heads are a body's own. A body starts from the trained kernels, sorted
 most stand in front, and from norms that undo what they measure: the widest one starts as the trained stage.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -59,10 +60,17 @@ class BodyStage(Stage):
             source = weights.get(name.replace("norm.bias", "conv.bias"))
             if source is not None:
                 own.copy_(source[tuple(slice(size) for size in own.shape)])
-        hooks = [layer.register_forward_pre_hook(_undo) for layer in self.modules() if isinstance(layer, Norm)]
-        self.eval().answer(state)
-        for hook in hooks:
-            hook.remove()
+        with measured([layer for layer in self.modules() if isinstance(layer, Norm)]):
+            self.eval().answer(state)
+
+
+@contextmanager
+def measured(norms: Iterable[nn.Module]) -> Iterator[None]:
+    """Within it a forward pass in evaluation sets these norms: the identity, plus the bias that each holds."""
+    hooks = [norm.register_forward_pre_hook(_undo) for norm in norms]
+    yield
+    for hook in hooks:
+        hook.remove()
 
 
 def _undo(norm: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.nets.grown import FusedChain, GrownNet
+from models.export import GraphStage, StagePorts
+from models.nets.body_stages import FirstGraph
+from models.nets.fold import folded
+from models.nets.grown import FusedChain, GrownNet, VotingStage
 from models.nets.layers import ConvNorm, ConvUnit, Fuse, Head, Norm, NormedKernels, Residual
-from models.nets.multi_exit import ChainStage, FirstStage, FusingStage
+from models.nets.multi_exit import FirstStage
 
 SQUEEZE = 4
 """Channels of a block by hidden units of its attention."""
@@ -57,27 +60,18 @@ class MixedPointwise(NormedKernels):
         return (shares @ bank).view(-1, self.outputs, self.inputs)
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
-        made = self.mixed_outputs(x, shares) if self.training else self.by_mixed_kernels(x, shares)
-        return self.norm(made)  # type: ignore[no-any-return]
-
-    def by_mixed_kernels(self, x: Tensor, shares: Tensor) -> Tensor:
-        """One kernel a row, mixed first: what is exported."""
         height, width = x.shape[2:]
         mixed = self.kernels(shares) @ x.reshape(-1, self.inputs, height * width)
         if self.bias is not None:
             mixed = mixed + self.bias
-        return mixed.view(-1, self.outputs, height, width)
-
-    def mixed_outputs(self, x: Tensor, shares: Tensor) -> Tensor:
-        """The same, as a mixture of what every expert makes: more multiplications, but one convolution to train."""
-        made = F.conv2d(x, torch.cat(list(self.experts))).unflatten(1, (len(self.experts), self.outputs))
-        return (made * shares[:, :, None, None, None]).sum(1)  # type: ignore[no-any-return]
+        return self.norm(mixed.view(-1, self.outputs, height, width))  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Norm(mix(W) x) = mix(scale W) x + shift: the norm is linear, and so is the mixing."""
         norm = self.norm
-        assert isinstance(norm, Norm)
+        if not isinstance(norm, Norm):  # folded before
+            return
         assert norm.running_var is not None
         assert norm.running_mean is not None
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -131,7 +125,7 @@ class FixedPair(nn.Module):
 
 
 def grown(trunk: FirstStage, make: Make, *, classes: int) -> GrownNet:
-    """Two stages with an exit each, on the maps of a trained first stage."""
+    """Two stages with an exit each, on the maps and the votes of a trained first stage."""
     m = make
     second = FusedChain(
         Fuse(trunk.fine_channels, trunk.coarse_channels, m.middle, strided=True), m.pair(m.middle), Residual(m.middle)
@@ -147,7 +141,55 @@ def grown(trunk: FirstStage, make: Make, *, classes: int) -> GrownNet:
     return GrownNet(
         trunk,
         [
-            FusingStage("block2", second, Head(m.middle, m.middle, classes)),
-            ChainStage("block3", ("x2", "x3"), third, Head(m.last, None, classes)),
+            VotingStage(
+                "block2", ("fine", "coarse", "x2"), ("votes", "votes2"), second, Head(m.middle, m.middle, classes)
+            ),
+            VotingStage("block3", ("x2", "x3"), ("votes2", "votes3"), third, Head(m.last, None, classes)),
         ],
     )
+
+
+class KernelsGraph(GraphStage):
+    """A later stage as a graph: what it makes, `mixture<n>` [b, experts] of each mixed layer, and its `logits`."""
+
+    def __init__(self, stage: VotingStage, first: int, *, last: bool) -> None:
+        """Its mixtures are numbered from `first` on; the `last` stage keeps no state."""
+        super().__init__()
+        self.stage, self.name = stage, stage.name
+        self.mixtures = tuple(
+            f"mixture{first + place}" for place in range(sum(len(each.shares) for each in attentions(stage)))
+        )
+        self.ports = StagePorts(stage.inputs, (*(() if last else stage.outputs), *self.mixtures, "logits"))
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Tensors in the order of the ports."""
+        said: list[Tensor] = []
+        hooks = [
+            attention.register_forward_hook(lambda _, __, made: said.extend(made[:2]))
+            for attention in attentions(self.stage)
+        ]
+        made = self.stage.features(dict(zip(self.ports.inputs, tensors, strict=True)))
+        for hook in hooks:
+            hook.remove()
+        votes = made[self.stage.outputs[-1]]
+        told = made | dict(zip(self.mixtures, said, strict=True)) | {"logits": votes.clone()}
+        return tuple(told[name] for name in self.ports.outputs)
+
+
+def attentions(stage: nn.Module) -> list[Attention]:
+    """Those of a stage, in the order in which they are asked."""
+    return [module for module in stage.modules() if isinstance(module, Attention)]
+
+
+def graphs(net: GrownNet) -> list[GraphStage]:
+    """The stages to export, norms folded, in walking order."""
+    fused = folded(net)
+    assert isinstance(fused, GrownNet)
+    made: list[GraphStage] = [FirstGraph(fused.trunk, fused.trunk.name)]
+    later = [stage for stage in fused.chain() if isinstance(stage, VotingStage)]
+    told = 1
+    for stage in later:
+        graph = KernelsGraph(stage, told, last=stage is later[-1])
+        made.append(graph)
+        told += len(graph.mixtures)
+    return [graph.eval() for graph in made]

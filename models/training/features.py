@@ -4,7 +4,7 @@ A step then costs only what is trained. The views stand in files, one a state te
 on the same trunk share them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +20,52 @@ from models.training.loop import Net, Plan, Trainer
 
 View = Mapping[str, NDArray[np.float16]]
 """State tensors by name, float16 [n, ...], in the order of the images that they were made of."""
+Maker = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
+"""Images uint8 [n, h, w, 3] to state tensors by name."""
 
 
 def views(
     trunk: Path, images: NDArray[np.uint8], augmentation: Augmentation, folder: Path, *, count: int
 ) -> list[View]:
     """The states that a trunk's graph makes of augmented images, `count` times; read where they stand in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     names = [port.name for port in session(trunk).get_outputs() if len(port.shape) == 4]
+
+    def make() -> Maker:
+        graph = session(trunk, threads=2)
+        return lambda drawn: run(graph, {"image": drawn})
+
+    return kept(make, names, images, augmentation, folder, count=count)
+
+
+def kept(
+    make: Callable[[], Maker],
+    names: Sequence[str],
+    images: NDArray[np.uint8],
+    augmentation: Augmentation,
+    folder: Path,
+    *,
+    count: int,
+) -> list[View]:
+    """What a maker makes of augmented images, `count` times, by name; read where it stands in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     found: list[View] = []
     for view in range(count):
         files = {name: folder / f"{name}-{view}.npy" for name in names}
         if not all(file.exists() for file in files.values()):
-            _write(trunk, images, augmentation, files, view)
+            _write(make(), images, augmentation, files, view)
         found.append({name: np.load(file, mmap_mode="r") for name, file in files.items()})
     return found
 
 
 def _write(
-    trunk: Path, images: NDArray[np.uint8], augmentation: Augmentation, files: Mapping[str, Path], view: int
+    make: Maker, images: NDArray[np.uint8], augmentation: Augmentation, files: Mapping[str, Path], view: int
 ) -> None:
-    graph, padded, rng = session(trunk, threads=2), augmentation.pad(images), np.random.default_rng(view)
+    padded, rng = augmentation.pad(images), np.random.default_rng(view)
     arrays: dict[str, NDArray[np.float16]] = {}
     for start in range(0, len(images), 500):
         rows = np.arange(start, min(start + 500, len(images)))
         flips = alternating_flips(rows, view, 0, len(images))
-        made = run(graph, {"image": augmentation.draw(padded, rows, flips, rng)})
+        made = make(augmentation.draw(padded, rows, flips, rng))
         for name, file in files.items():
             if name not in arrays:
                 shape = (len(images), *made[name].shape[1:])
@@ -84,8 +104,9 @@ class FeatureTrainer(Trainer[Net]):
 
 
 def taken(view: View, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-    """The state of some images in a view, float32 [rows, ...]."""
+    """The state of some images in a view, float32 [rows, ...]; maps channels last."""
+    made = {name: torch.from_numpy(array[rows]).float() for name, array in view.items()}
     return {
-        name: torch.from_numpy(array[rows]).float().contiguous(memory_format=torch.channels_last)
-        for name, array in view.items()
+        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        for name, tensor in made.items()
     }

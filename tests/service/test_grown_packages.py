@@ -70,6 +70,24 @@ def test_a_limit_of_compute_holds(served: str, name: str, pictures: list[bytes])
     assert max(mmacs(held)) <= least
 
 
+def test_explain_tells_how_the_kernels_of_each_picture_were_mixed(
+    served: str, name: str, pictures: list[bytes]
+) -> None:
+    if name != "cifar10-dynamic-kernels":
+        pytest.skip("no mixed kernels")
+    for stage, mixtures in (("block2", 2), ("block3", 6)):
+        shown = [
+            step["signals"]
+            for one in walks(served, name, pictures, agreement=1)
+            for step in one["walk"]
+            if step["stage"] == stage
+        ]
+        shares = np.array([[each[mixture] for mixture in sorted(each)] for each in shown])
+        assert shares.shape[:2] == (PICTURES, mixtures)
+        assert np.allclose(shares.sum(axis=2), 1, atol=1e-4)
+        assert shares.std(axis=0).max() > 0.01, "every picture has the same kernels"
+
+
 def test_explain_tells_what_the_router_went_by(served: str, name: str, pictures: list[bytes]) -> None:
     shown = walks(served, name, pictures[:2])[0]["walk"][0]
     signal = SIGNALS[name]
