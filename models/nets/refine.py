@@ -100,13 +100,18 @@ class Coarse(nn.Module):
         found: list[Tensor] = self.trunk(F.pad(image, (0, 0, 0, 12), value=127.0))
         return found
 
-    def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits [b, classes, 90, 120], and what the tiles are told: [b, context, 45, 60]."""
+    def cells(self, maps: list[Tensor]) -> Tensor:
+        """What each cell holds, before classes: [b, 48, 45, 60]."""
         fine, middle, deep = maps
         x = self.deep(deep) + self.whole(deep.mean(dim=(2, 3)))[:, :, None, None]
         x = self.wide(x)
         x = self.block8(self.up16(x, x) + self.side8(middle))
-        x = self.block4(F.relu(self.up8(x, x) + self.side4(fine)))[:, :, : self.grid.height]
+        made: Tensor = self.block4(F.relu(self.up8(x, x) + self.side4(fine)))
+        return made[:, :, : self.grid.height]
+
+    def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits [b, classes, 90, 120], and what the tiles are told: [b, context, 45, 60]."""
+        x = self.cells(maps)
         cells = self.logits(x)
         return self.up4(cells, x), self.context(torch.cat([x, cells], dim=1))
 

@@ -1,5 +1,6 @@
 """Training of the dense networks: views of the frames, the loss over pixels, a plain loop with a schedule."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -85,14 +86,15 @@ def train(
     if file.exists():
         state = torch.load(file, weights_only=True)
         net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
         done, spent = state["epoch"], state["minutes"]
+        if done < epochs:
+            optimizer.load_state_dict(state["optimizer"])
     for epoch in range(done, epochs):
         started, losses = time.perf_counter(), []
         net.train()
         for number, loss_of in enumerate(batches(epoch)):
             at = (epoch * steps + number) / total
-            factor = min(at / 0.05 + 0.02, 1.0) * 0.5 * (1 + np.cos(np.pi * at))
+            factor = min(at / 0.05 + 0.02, 1.0) * 0.5 * (1 + math.cos(math.pi * at))
             for group in optimizer.param_groups:
                 group["lr"] = group["highest"] * factor
             with autocast():

@@ -15,6 +15,8 @@ from service.package.glimpses import Glimpse
 
 SIDE = 384
 """The longer side of the drawing, in pixels: enough to see, small in a JSON answer."""
+_TOLD_APART = 8
+_MANY = "#ffd23f"
 _COLOURS = ("#00c2ff", "#ff4d4d", "#ffd23f", "#7cff6b", "#ff7bf3", "#ffffff")
 
 
@@ -25,7 +27,7 @@ def told(height: int, width: int, glimpse: Glimpse, at: NDArray[np.float32] | No
     which the stage was shown it.
     """
     rows, columns, _ = glimpse.shape
-    outer = cover(width, height, columns / rows)
+    outer = cover(width, height, glimpse.aspect)
     boxes = [outer] if at is None else [within(outer, share) for share in at.tolist()]
     return [{"box": [round(edge) for edge in box], "size": [rows, columns]} for box in boxes]
 
@@ -39,7 +41,8 @@ def small(height: int, width: int) -> tuple[int, int]:
 def overlay(pixels: RGB, height: int, width: int, seen: Sequence[Mapping[str, Any]]) -> bytes:
     """PNG of `pixels`, a `small` copy of an upright picture of `height` x `width`, with the boxes of `seen` in order.
 
-    Each look has its number and the size at which it was shown; looks at the same box share one frame.
+    Each look has its number and the size at which it was shown; looks at the same box share one frame. More boxes than
+    can be told apart are drawn as thin frames.
     """
     picture, scale = Image.fromarray(pixels), SIDE / max(height, width)
     pen = ImageDraw.Draw(picture)
@@ -47,11 +50,18 @@ def overlay(pixels: RGB, height: int, width: int, seen: Sequence[Mapping[str, An
     for place, look in enumerate(look for look in seen if "box" in look):
         shown = f"{place + 1}: {look['size'][1]} px" if "size" in look else str(place + 1)
         labels.setdefault(tuple(look["box"]), []).append(shown)
+    many = len(labels) > _TOLD_APART
     for place, (box, names) in enumerate(labels.items()):
         colour = _COLOURS[place % len(_COLOURS)]
         top, left, bottom, right = (edge * scale for edge in box)
         right, bottom = min(right, picture.width - 1), min(bottom, picture.height - 1)
-        pen.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=3)
+        pen.rectangle(
+            (left, top, max(right, left), max(bottom, top)),
+            outline=_MANY if many and place else colour,
+            width=1 if many else 3,
+        )
+        if many:
+            continue
         at = (left + 5, top + 4 + 13 * (place % 4))
         pen.text(at, ", ".join(names), fill=colour, stroke_width=2, stroke_fill="black")
     file = BytesIO()

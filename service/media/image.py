@@ -114,7 +114,7 @@ class ImageSource:
             decoded = _CODECS[self.kind].decode(self.data, self.header, shrink)
             return solid(upright(fit(decoded, *stored_size), self.orientation))
 
-    def crops(self, height: int, width: int, at: NDArray[np.float32]) -> RGB:
+    def crops(self, height: int, width: int, at: NDArray[np.float32], aspect: float | None = None) -> RGB:
         """Boxes of the picture, upright, each scaled to `height` x `width`: uint8 [k, height, width, 3].
 
         `at` float32 [k, 4] are top, left, bottom, right as shares of the centre that `glimpse` of that aspect shows.
@@ -124,7 +124,8 @@ class ImageSource:
         turned = swaps(self.orientation)
         stored_size = (width, height) if turned else (height, width)
         header = self.header
-        outer = cover(header.width, header.height, stored_size[1] / stored_size[0])
+        aspect = aspect or width / height
+        outer = cover(header.width, header.height, 1 / aspect if turned else aspect)
         boxes = [within(outer, stored(tuple(box), self.orientation)) for box in at.tolist()]
         with decoding(self.kind):
             tall, wide = min(box[2] - box[0] for box in boxes), min(box[3] - box[1] for box in boxes)
@@ -135,7 +136,7 @@ class ImageSource:
     def look(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> RGB:
         """See `Source.look`."""
         height, width, _ = glimpse.shape
-        return self.glimpse(height, width)[None] if at is None else self.crops(height, width, at)
+        return self.glimpse(height, width)[None] if at is None else self.crops(height, width, at, glimpse.aspect)
 
     def tells(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
         """See `Source.tells`: each look's box, and the size at which it was shown."""

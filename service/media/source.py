@@ -68,7 +68,7 @@ class PixelSource:
         height, width, _ = glimpse.shape
         if at is None:
             return solid(fit(self.pixels, height, width))[None]
-        outer = cover(self.pixels.shape[1], self.pixels.shape[0], width / height)
+        outer = cover(self.pixels.shape[1], self.pixels.shape[0], glimpse.aspect)
         return solid(np.stack([cut(self.pixels, within(outer, share), height, width) for share in at.tolist()]))
 
     def tells(self, glimpse: Glimpse, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:

@@ -45,6 +45,12 @@ class _Glimpse(Strict):
         return None if at is None else np.array([at], np.float32)
 
     @property
+    def aspect(self) -> float:
+        """Width by height of the part of a picture that is seen, or that coordinates are shares of."""
+        height, width = self.shape[:2] if len(self.shape) > 2 else (1, 1)
+        return width / height
+
+    @property
     def ready(self) -> bool:
         """Whether it can be made before any router has said where to look."""
         return not self.coordinates or self.default is not None
@@ -69,12 +75,20 @@ class ImageGlimpse(_Picture):
 class CropGlimpse(_Picture):
     """A box of the image at full resolution, scaled to one size: uint8 [height, width, 3], RGB.
 
-    Its coordinates are top, left, bottom and right as shares of what an `image` glimpse of this aspect shows.
+    Its coordinates are top, left, bottom and right as shares of what an `image` glimpse of the size `of` (height,
+    width) shows, or one of this size where that isn't told: tiles of a picture need not have its aspect.
     """
 
     coordinates: ClassVar[int] = 4
     glimpse: Literal["crop"]
     at: Annotated[tuple[Share, Share, Share, Share], Field(strict=False)] | None = None
+    of: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+
+    @property
+    def aspect(self) -> float:
+        """See `_Glimpse.aspect`."""
+        height, width = self.of or (self.height, self.width)
+        return width / height
 
 
 class TokensGlimpse(_Glimpse):

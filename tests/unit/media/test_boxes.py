@@ -35,6 +35,28 @@ def test_crops_are_parts_of_the_centre_that_a_glimpse_shows(encode: Encode) -> N
         assert source.tells(WHOLE, None) == [{"box": [0, 32, 32, 64], "size": [16, 16]}]
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_places_can_be_shares_of_another_aspect(encode: Encode, orientation: int) -> None:
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[10:20, 30:] = 200
+    exif, image = Image.Exif(), Image.fromarray(pixels)
+    exif[0x0112] = orientation
+    turned = image if orientation == 1 else image.transpose(Image.Transpose.ROTATE_90)
+    tile = CropGlimpse(glimpse="crop", height=10, width=10, of=(15, 20))
+    at = np.array([[1 / 3, 0.75, 2 / 3, 1]], np.float32)
+    for source in (ImageSource.open(encode(turned, "PNG", exif=exif)), PixelSource(pixels)):
+        assert (source.look(tile, at) == 200).all()
+        assert source.tells(tile, at) == [{"box": [10, 30, 20, 40], "size": [10, 10]}]
+
+
+def test_many_boxes_are_drawn_as_thin_frames(photo: Image.Image, encode: Encode) -> None:
+    source = ImageSource.open(encode(photo, "PNG"))
+    edges = np.linspace(0, 1, 6)
+    tiles = np.array([[t, e, t + 0.2, e + 0.2] for t in edges[:-1] for e in edges[:-1]], np.float32)
+    drawn = source.picture(source.tells(CROP, tiles))
+    assert Image.open(BytesIO(drawn)).format == "PNG"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_crops_stand_upright(encode: Encode, photo: Image.Image, orientation: int) -> None:
     exif = Image.Exif()
