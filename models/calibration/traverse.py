@@ -305,7 +305,9 @@ def _joined(parties: Sequence[_Party], zeros: Sequence[str]) -> _Party:
         return parties[0]
     for name in zeros:
         known = next((party.state[name] for party in parties if name in party.state), None)
-        for party in parties if known is not None else ():
+        if known is None:
+            continue
+        for party in parties:
             if name not in party.state:
                 party.state[name] = np.zeros((len(party.sample), *known.shape[1:]), known.dtype)
     shared = set(parties[0].state).intersection(*(party.state for party in parties))
