@@ -99,6 +99,7 @@ class Recipe(Routed):
         """Write the graphs, and prove them equal to the network, each alone and along every way."""
         images, net = training_set().images[parts().router], self.trained(work, seen)
         stages = self.graphs(net, seen)
+        folder.mkdir(parents=True, exist_ok=True)
         files = written(stages, images, folder, halved=self.halved)
         worst = export.stage_parity(stages, files, images)
         worst["walk"] = self.walk_parity(net, folder, images)
