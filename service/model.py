@@ -17,11 +17,12 @@ from service.core import CHEAPEST, FULL, NEVER, Budget, Terms, Walker
 from service.errors import PackageError
 from service.media.image import ImageLimits
 from service.media.source import Limits, Source, open_source
-from service.media.text import TextLimits
+from service.media.text import TextLimits, tokenizer
 from service.media.uploads import Payload
 from service.media.video import VideoLimits
 from service.monitor.monitor import Monitor
 from service.package.curves import Curve
+from service.package.glimpses import TokensGlimpse
 from service.package.load import Package, load
 from service.package.manifest import FILE
 from service.package.stage import Stage
@@ -109,6 +110,7 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
         SettingsError: the device that the settings ask for isn't there.
     """
     package = load(path)
+    _open_tokenizers(package)
     curve = Curve(
         package.record,
         package.graph.full_macs,
@@ -139,6 +141,17 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
         telemetry=telemetry,
         auditor=_auditor(package, curve, telemetry, settings),
     )
+
+
+def _open_tokenizers(package: Package) -> None:
+    """Read what the first texts would otherwise wait for."""
+    glimpses = [glimpse for stage in package.manifest.stages for glimpse in stage.glimpses.values()]
+    for file in {glimpse.file for glimpse in glimpses if isinstance(glimpse, TokensGlimpse)}:
+        try:
+            tokenizer(package.path / file)
+        except Exception as error:  # the library raises nothing more precise
+            problem, remedy = f"no tokenizer: {error}", "make it again with the package's recipe"
+            raise PackageError(package.path / file, "(whole file)", problem, remedy) from error
 
 
 def _auditor(package: Package, curve: Curve, telemetry: ModelTelemetry, settings: Settings) -> Auditor:

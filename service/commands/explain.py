@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,8 @@ def _story(answer: Answer, task: Task) -> str:
         cost = f"{step['price']:.3g}" if isinstance(step["price"], float) else step["price"]
         place = f"{step['stage']:<12}{step['exit'] or '':<10}"
         verdict = f"on to {step['next']}" if step["next"] else step["verdict"]
-        lines.append(f"{place}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {verdict}{_signals(step['signals'])}")
+        verdict += _signals(step["signals"]) + _seen(step["seen"])
+        lines.append(f"{place}{score:>8}{cost:>10}{step['stage_ms']:>8.2f}  {verdict}")
     compute = shown["compute"]
     lines.append(
         f"{task.headline(shown['output'])}; {shown['reason']} at {shown['exit']}: {compute['mmacs']:.1f} MMACs, "
@@ -77,3 +79,14 @@ def _signals(signals: Mapping[str, float | list[float]]) -> str:
     """What the router went by, as `; gate 0.31, threshold 0.5`."""
     told = [f"{name} {' '.join(f'{value:.3g}' for value in np.ravel(values))}" for name, values in signals.items()]
     return f"; {', '.join(told)}" if told else ""
+
+
+def _seen(looks: Sequence[Mapping[str, Any]]) -> str:
+    """What was looked at, as `; saw chars 0..256, chunk 0`."""
+    told = [
+        f"{name} {'..'.join(f'{number:g}' for number in np.ravel(value))}"
+        for look in looks
+        for name, value in look.items()
+        if not isinstance(value, str)
+    ]
+    return f"; saw {', '.join(told)}" if told else ""

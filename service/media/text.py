@@ -87,17 +87,18 @@ class TextSource:
         """Views of the text, [k, ...]: one for each row of `at` [k, 1], the chunk's number; the default's if None.
 
         `tokens`: int32 [k, count], the chunk's first `count` token numbers, 0 where it has fewer. `chunks`: float32
-        [k, 1], how many chunks the text has. `ngrams`: int32 [k, count], hashed words and pairs of words.
+        [k, 1], how many chunks the text has. `chunk`: float32 [k, 1], the number itself. `ngrams`: int32 [k, count],
+        hashed words and pairs of words.
         """
         return _LOOKS[glimpse.glimpse](self, glimpse, _places(glimpse, at))
 
     def tells(self, glimpse: Any, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
-        """What each view of `look` shows: `chars`, from and to, of the text; nothing of a glimpse that reads none.
+        """What each view of `look` shows: `chars`, from and to, of the text, or the number that it tells.
 
         Of tokens also `tokens`, the characters from and to of each.
         """
         if glimpse.glimpse not in _READS:
-            return [{} for _ in _places(glimpse, at)]
+            return [{glimpse.glimpse: int(told[0])} for told in self.look(glimpse, at)]
         chars = getattr(glimpse, "chars", None)
         told: list[dict[str, Any]] = [{"chars": [*self._span(chars, chunk)]} for chunk in _places(glimpse, at)]
         if glimpse.glimpse == "tokens" and self.folder is not None:
@@ -143,6 +144,10 @@ def _chunks(source: TextSource, glimpse: Any, places: list[int]) -> NDArray[Any]
     return np.full((len(places), 1), count(len(source.text), glimpse.chars), np.float32)
 
 
+def _chunk(source: TextSource, glimpse: Any, places: list[int]) -> NDArray[Any]:
+    return np.array(places, np.float32)[:, None]
+
+
 def _ngrams(source: TextSource, glimpse: Any, places: list[int]) -> NDArray[Any]:
     read = [source.passage(glimpse.chars, chunk) for chunk in places]
     return np.stack([hashed_ngrams(passage, glimpse.count, glimpse.buckets) for passage in read])
@@ -150,6 +155,7 @@ def _ngrams(source: TextSource, glimpse: Any, places: list[int]) -> NDArray[Any]
 
 _LOOKS: dict[str, Callable[[TextSource, Any, list[int]], NDArray[Any]]] = {
     "tokens": _tokens,
+    "chunk": _chunk,
     "chunks": _chunks,
     "ngrams": _ngrams,
 }

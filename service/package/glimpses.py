@@ -153,6 +153,21 @@ class ChunksGlimpse(_Glimpse):
         return (1,)
 
 
+class ChunkGlimpse(_Glimpse):
+    """Which chunk the stage looks at: float32 [1], the coordinate of its other glimpses, for graphs that keep count."""
+
+    modality: ClassVar[Modality] = "text"
+    coordinates: ClassVar[int] = 1
+    tensor: ClassVar[str] = "tensor(float)"
+    glimpse: Literal["chunk"]
+    at: Annotated[tuple[Number], Field(strict=False)] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One number."""
+        return (1,)
+
+
 class FrameGlimpse(_Picture):
     """The frame of a video at a moment: uint8 [height, width, 3], RGB. The coordinate is a share of the duration."""
 
@@ -175,4 +190,13 @@ class FramesGlimpse(_Picture):
         return (self.count, self.height, self.width, 3)
 
 
-Glimpse = ImageGlimpse | CropGlimpse | TokensGlimpse | NgramsGlimpse | ChunksGlimpse | FrameGlimpse | FramesGlimpse
+Glimpse = (
+    ImageGlimpse
+    | CropGlimpse
+    | TokensGlimpse
+    | NgramsGlimpse
+    | ChunksGlimpse
+    | ChunkGlimpse
+    | FrameGlimpse
+    | FramesGlimpse
+)

@@ -127,12 +127,19 @@ def test_chunks_tells_how_many_there_are():
     assert source.look(Glimpse("chunks"), None).tolist() == [[len(LONG) // 100 + (len(LONG) % 100 > 25)]]
 
 
+def test_chunk_tells_which_one_is_looked_at():
+    source = TextSource.open(LONG.encode())
+    assert source.look(Glimpse("chunk"), np.array([[3], [0]], np.float32)).tolist() == [[3], [0]]
+    assert source.look(Glimpse("chunk", at=(2.0,)), None).tolist() == [[2]]
+
+
 def test_tells_the_characters_that_were_read():
     source = TextSource.open(LONG.encode())
     (first, second) = source.tells(Glimpse("tokens"), np.array([[0], [5]], np.float32))
     assert first["chars"][0] == 0
     assert LONG[slice(*second["chars"])] == source.passage(100, 5)
-    assert source.tells(Glimpse("chunks"), None) == [{}]
+    assert source.tells(Glimpse("chunks"), None) == [{"chunks": 120}]
+    assert source.tells(Glimpse("chunk"), np.array([[3]], np.float32)) == [{"chunk": 3}]
     assert source.picture([]) is None
 
 

@@ -1,0 +1,74 @@
+"""Texts with labels: IMDB reviews and 20 Newsgroups posts, as the server will get them."""
+
+import json
+import lzma
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.cifar10 import DataMissing
+
+Part = Literal["train", "devtest"]
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """Labelled texts: `texts` [n], `labels` int64 [n], `classes` the names by label."""
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def take(self, index: NDArray[np.integer]) -> "TextSet":
+        """The rows of `index`, in its order."""
+        return TextSet(tuple(self.texts[row] for row in index.tolist()), self.labels[index], self.classes)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def imdb(part: Part) -> TextSet:
+    """Long film reviews (Maas et al., 2011): 25,000 to train, 12,500 to test."""
+    rows = _rows(_file("imdb", f"{part}.jsonl.xz"))
+    return TextSet(tuple(row["text"] for row in rows), _labels(rows), ("negative", "positive"))
+
+
+def news20(part: Part) -> TextSet:
+    """Posts to 20 newsgroups (Lang, 1995; split by date), their headers cut off: those name the group.
+
+    Posts whose body is empty are left out.
+    """
+    classes = tuple(json.loads(_file("news20", "classes.json").read_text()))
+    rows = [row | {"text": body(row["text"])} for row in _rows(_file("news20", f"{part}.jsonl.xz"))]
+    rows = [row for row in rows if row["text"].strip()]
+    return TextSet(tuple(row["text"] for row in rows), _labels(rows), classes)
+
+
+def body(post: str) -> str:
+    """A post without its headers, which end at the first empty line; control characters, which a server refuses, become
+    spaces."""
+    text = post.partition("\n\n")[2]
+    return "".join(char if char.isprintable() or char in "\t\n\r\f" else " " for char in text)
+
+
+def _file(folder: str, name: str) -> Path:
+    root = os.environ.get("OFFRAMP_DATA")
+    if not root:
+        raise DataMissing(f"OFFRAMP_DATA is not set: point it at the folder that holds {folder}/{name}")
+    path = Path(root) / folder / name
+    if not path.is_file():
+        raise DataMissing(f"{path} is missing")
+    return path
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    with lzma.open(path, "rt", encoding="utf8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _labels(rows: list[dict[str, Any]]) -> NDArray[np.int64]:
+    return np.array([row["label"] for row in rows], np.int64)

@@ -1,0 +1,61 @@
+"""Make the package imdb-stop: film reviews, read from both ends until the verdict is clear enough.
+
+    python -m models.recipes.imdb_stop [--phase PHASE] [--work DIR] [--package DIR]
+
+See models/recipes/reading.py. imdb-jump and imdb-skip share its work folder and its reader.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.calibration.reading import stop_tables
+from models.data import texts
+from models.nets.reader import ReaderShape
+from models.recipes.reading import Arrays, Corpus, ReaderRecipe, stop_prices, titled, unrouted
+
+IMDB = Corpus(
+    name="imdb-reader",
+    load=texts.imdb,
+    source="Large Movie Review set (Maas et al., 2011): github.com/Wang-Zhengkang/aclImdb "
+    "@ d5f55256d2e9f6cbfe89752735e85a2cfb8fdda9",
+    chars=256,
+    laps=24,
+    router=3000,
+    calibration=5000,
+    epochs=3,
+    gate_price=0.02,
+    shape=ReaderShape(tokens=80, vocabulary=12_000, classes=2),
+)
+WORDS = """A review is cut into chunks of 256 characters (about 45 words, 57 tokens). Each look reads one chunk and
+updates the memory; the first chunk comes first, then the last, where reviewers conclude, then on from the front.
+After each look stands an answer, and the walk stops where the gain map of its group (how many chunks were read, how
+many are left) says that reading on isn't worth its price."""
+
+
+class StopRecipe(ReaderRecipe):
+    """Stops by price."""
+
+    def fitted(self, work: Path, macs: Mapping[str, int]) -> tuple[Arrays, NDArray[np.float64]]:
+        """See `ReaderRecipe.fitted`."""
+        walks, labels = unrouted(self.corpus, work)
+        tables = stop_tables(walks, labels, macs["read"])
+        return tables, stop_prices(tables)
+
+
+RECIPE = StopRecipe(
+    module="models.recipes.imdb_stop",
+    corpus=IMDB,
+    title=titled(
+        "imdb-stop",
+        "reader-stop",
+        "Is a film review positive or negative? Reads it from both ends and stops when that is clear.",
+        IMDB.laps,
+    ),
+    words=WORDS,
+)
+
+if __name__ == "__main__":
+    RECIPE.main()
