@@ -14,9 +14,12 @@ from tests.conftest import StartServer
 from tests.service.test_stream import STREAM, events
 from tests.service.wire import CLIENT, answer, macs, problem
 
-REVIEWS = ("imdb-stop", "imdb-jump", "imdb-skip")
+REVIEWS = ("imdb-stop", "imdb-jump")
 NAMES = (*REVIEWS, "news20-reader")
-CLEAR = "Wonderful, one of the best films I have ever seen: a superb cast, a perfect and touching story, highly recommended. "
+CLEAR = (
+    "Wonderful, one of the best films I have ever seen: "
+    "a superb cast, a perfect and touching story, highly recommended. "
+)
 MIXED = (
     "The first half is slow and the acting wooden, and yet the photography is beautiful. "
     "A few scenes are a waste of time; others I loved. I was bored, then moved, then bored again. "
@@ -82,17 +85,6 @@ def test_both_ends_are_read_first(served: str) -> None:
     shown = ask(served, "imdb-stop", MIXED * 9, "?agreement=1&explain=true")
     read = chunks_seen(shown)
     assert read == [0, len(read) - 1, *range(1, len(read) - 1)]
-
-
-def test_explain_tells_jumps_and_what_was_left_out(served: str) -> None:
-    jumped = ask(served, "imdb-jump", MIXED * 12, "?agreement=1&explain=true")
-    for step in jumped["walk"]:
-        assert {"jumps", "leaves_out", "from_back", "unread"} <= set(step["signals"])
-    skipped = ask(served, "imdb-skip", MIXED * 12, "?explain=true")
-    read = chunks_seen(skipped)
-    assert read == sorted(read)
-    for step, (one, other) in zip(skipped["walk"], pairwise(read), strict=False):
-        assert step["signals"]["leaves_out"] == other - one - 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""The recipe of a reader from texts to card, on made-up reviews; and the server walks its package as calibration did."""
+"""The recipe of a reader from texts to card, on made-up reviews; the server walks its package as calibration did."""
 
 from __future__ import annotations
 
