@@ -53,8 +53,8 @@ def characters_seen(shown: dict[str, Any]) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("name", REVIEWS)
 def test_a_clear_review_is_read_in_part_and_a_mixed_one_further(served: str, name: str) -> None:
     clear, mixed = CLEAR * 30, MIXED * 18
-    shown = ask(served, name, clear)
-    further = ask(served, name, mixed)
+    shown = ask(served, name, clear, "?latency_ms=60000")
+    further = ask(served, name, mixed, "?latency_ms=60000")
     assert shown["output"]["label"] == "positive"
     assert shown["compute"]["fraction_of_full"] < 0.5
     assert shown["compute"]["stages"] != further["compute"]["stages"]
