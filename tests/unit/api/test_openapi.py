@@ -15,6 +15,7 @@ from service.api.budgets import KEYS, BudgetFields
 from service.api.openapi import PROBLEM
 from service.api.schemas import Problem
 from service.app import build_app
+from service.media import video
 from service.media.image import READABLE, ImageSource
 from service.settings import Settings
 
@@ -120,7 +121,13 @@ def test_the_budget_is_there_in_every_place(document: Document, path: str) -> No
     assert by_place["query"] == {*KEYS, "explain", "map"}
     assert {name.lower() for name in by_place["header"]} == {f"offramp-{key.replace('_', '-')}" for key in KEYS}
     content = operation["requestBody"]["content"]
-    assert set(content) == {*map(str, READABLE), "text/plain", "multipart/form-data", "application/json"}
+    assert set(content) == {
+        *map(str, READABLE),
+        *map(str, video.READABLE),
+        "text/plain",
+        "multipart/form-data",
+        "application/json",
+    }
     assert set(content["application/json"]["schema"]["properties"]["budget"]["properties"]) == KEYS
     assert {*KEYS, "explain"} < set(content["multipart/form-data"]["schema"]["properties"])
 
