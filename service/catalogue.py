@@ -105,15 +105,15 @@ class Catalogue:
         raise UnknownModel(f"no model {name[:100]!r}; there are {sorted(self.models)}", models=sorted(self.models))
 
     def default(self, modality: str) -> Model:
-        """The first model, by name, that reads a modality.
+        """The first model, by name, that classifies what is of a modality; if none does, the first that reads it.
 
         Raises:
             UnknownModel: no model reads it.
         """
-        for name, model in sorted(self.models.items()):
-            if name not in self.withdrawn and model.package.manifest.modality == modality:
-                return model
-        raise UnknownModel(f"no model reads {modality}")
+        readers = [model for model in self.serving if model.package.manifest.modality == modality]
+        if not readers:
+            raise UnknownModel(f"no model reads {modality}")
+        return min(readers, key=lambda model: (model.package.manifest.task != "classification", model.name))
 
     @property
     def serving(self) -> list[Model]:

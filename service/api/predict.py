@@ -69,7 +69,7 @@ async def predict(request: Request, model: str) -> Response:
 
 @router.post("/v1/predict", summary="Predict with the default model of the input's modality", **PREDICT)
 async def predict_default(request: Request) -> Response:
-    """As with one model; the model is the first that reads what the body is."""
+    """As with one model; the model is the first by name that classifies what the body is, or else reads it."""
     engine: Engine = request.app.state.engine
     asked = await _read(request, callers.of(request), engine.catalogue.serving)
     chosen = _default(engine, asked.body.inputs[0])

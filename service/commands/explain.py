@@ -21,6 +21,7 @@ from service.task.base import Task
 
 NAME = "explain"
 HELP = "walk one file through a model and tell why it ended where it did"
+_JOINTS = {"size": "x", "chars": ".."}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,9 +83,9 @@ def _signals(signals: Mapping[str, float | list[float]]) -> str:
 
 
 def _seen(looks: Sequence[Mapping[str, Any]]) -> str:
-    """What was looked at, as `; saw chars 0..256, chunk 0`."""
+    """What was looked at, as `; saw chars 0..256, chunk 0` or `; saw box 0,0,8,8, size 8x8`."""
     told = [
-        f"{name} {'..'.join(f'{number:g}' for number in np.ravel(value))}"
+        f"{name} {_JOINTS.get(name, ',').join(f'{number:g}' for number in np.ravel(value))}"
         for look in looks
         for name, value in look.items()
         if not isinstance(value, str)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-from av.container import InputContainer
+from av.container import Container, InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
@@ -76,6 +76,22 @@ def open_stream(data: Payload, demuxer: str, *, max_pixels: int, lowres: int = 0
     bounds = {"max_pixels": str(int(max_pixels * _PIXEL_SLACK))}
     container = av.open(reader(data), format=demuxer, options=bounds, buffer_size=_IO_BYTES)
     assert isinstance(container, InputContainer), "opened for reading"
+    try:
+        return _opened(container, bounds, lowres)
+    except BaseException:
+        release(container)
+        raise
+
+
+def release(container: Container) -> None:
+    """Close it, so that its bytes go at once: it and its streams hold each other, and would wait for the collector.
+
+    Nothing of it may be used any more, by any thread; frames may.
+    """
+    container.close()
+
+
+def _opened(container: InputContainer, bounds: dict[str, str], lowres: int) -> VideoStream:
     stream = next((one for one in container.streams.video if not one.disposition & Disposition.attached_pic), None)
     if stream is None:
         kinds = sorted({one.type for one in container.streams})

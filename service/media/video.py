@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,12 @@ class VideoSource:
         self._turned = False
         self.work = Work(limits.max_decode_s)
         stream = self._stream()
+        try:
+            self._read_header(stream)
+        finally:
+            playhead.release(stream.container)
+
+    def _read_header(self, stream: VideoStream) -> None:
         context = stream.codec_context
         self.codec, self.width, self.height = context.name, context.width, context.height
         self._check_size()
@@ -202,7 +209,13 @@ class VideoSource:
 
     def _head(self, lowres: int) -> Playhead:
         if lowres not in self._heads:
-            self._heads[lowres] = Playhead(self._stream(lowres), self.work)
+            stream = self._stream(lowres)
+            try:
+                self._heads[lowres] = head = Playhead(stream, self.work)
+            except BaseException:
+                playhead.release(stream.container)
+                raise
+            weakref.finalize(head, playhead.release, stream.container).atexit = False  # threads may still read
         return self._heads[lowres]
 
     def _stream(self, lowres: int = _FULL_SIZE) -> VideoStream:

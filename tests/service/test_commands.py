@@ -47,7 +47,7 @@ def test_explain_tells_the_walk(colours: Path, green: str, capsys: pytest.Captur
     assert explain(colours, "colours", green) == 0
     *_, step, story = capsys.readouterr().out.splitlines()
     assert step.split()[:2] == ["glance", "early"]
-    assert step.endswith("confident")
+    assert step.endswith("confident; saw box 0,0,8,8, size 8x8")
     assert re.match(r"green \d+\.\d%, .*; confident at early: 1\.0 MMACs, 12% of the full network", story)
 
 

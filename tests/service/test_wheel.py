@@ -81,5 +81,5 @@ def test_it_serves_the_zoo_and_leaves_on_sigterm(
         for name in names:
             answer = httpx.post(f"{url}/v1/models/{name}/predict", content=png(), headers={"Content-Type": "image/png"})
             receipt = answer.raise_for_status().json()
-            assert receipt["output"]["label"]
+            assert receipt["output"]
             assert receipt["compute"]["mmacs"] > 0

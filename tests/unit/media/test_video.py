@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 
 from service.errors import Malformed, RequestError, TooLarge, UnsupportedMedia
 from service.media.base import MediaType
+from service.media.uploads import Spool, Writer
 from service.media.video import VideoLimits, VideoSource
 from service.package.glimpses import FrameGlimpse, FramesGlimpse, ImageGlimpse
 from tests import clips
@@ -304,3 +307,18 @@ def test_a_video_that_does_not_say_how_long_it_is_is_measured() -> None:
     assert numbers(source, 0.5)[0] in (24, 25)
     with pytest.raises(TooLarge, match="seconds"):
         VideoSource.open(data, limits=VideoLimits(max_seconds=1))
+
+
+def test_an_upload_goes_as_its_source_does_without_waiting_for_the_collector(plain: bytes) -> None:
+    writer = Writer(Spool(1 << 20, 1))
+    writer.write(plain)
+    upload = writer.finish()
+    gone = weakref.ref(upload)
+    gc.disable()
+    try:
+        source = VideoSource.open(upload)
+        assert numbers(source, 0.5, 0.9)
+        del source, upload
+        assert gone() is None
+    finally:
+        gc.enable()
