@@ -173,7 +173,7 @@ def write(findings: Findings, found: Package, words: str, module: str, folder: P
     title = found.name
     sections = [
         f"# {title}\n\n{found.manifest.description}\n{words}",
-        f"![accuracy against compute](curve.png)\n\n{_summary(findings)}",
+        f"![accuracy against compute](curve.png)\n\n{_summary(findings, found.manifest.default_agreement)}",
         f"## By price\n{_price_table(findings)}\n\n{_MS.format(ms=findings.tokens_ms)}",
         f"## Against baselines\n{_static_table(findings)}",
         f"## By length\n{_bucket_table(findings)}",
@@ -182,7 +182,7 @@ def write(findings: Findings, found: Package, words: str, module: str, folder: P
         f"calibration ({len(found.record.labels):,}, certificates alone); devtest ({findings.n:,}) is "
         "what this card measures.",
         f"## Training\n`python -m {module}` makes everything again (seed {made['seed']}): {made['epochs']} epochs, "
-        f"{made['train_cpu_minutes']} CPU minutes, {made['machine']}. Walks to train on read from both ends, straight "
+        f"{made['train_minutes']} minutes, {made['machine']}. Walks to train on read from both ends, straight "
         "on, or\nwith chunks left out and skimmed at random, so that one memory serves all orders. Both "
         "tables begin with the\nlog-odds of words and pairs by class, as counting gives them. Largest difference "
         f"between the graphs' and torch's\noutputs: {max(made['parity_max_abs'].values()):.1e}.",
@@ -243,13 +243,13 @@ def _case(found: Package, walks: Traversal, texts: TextSet, default: int, row: i
     )
 
 
-def _summary(findings: Findings) -> str:
+def _summary(findings: Findings, promised: float) -> str:
     full, default, cheapest = findings.points[0], findings.points[findings.default], findings.points[-1]
     return (
         f"On {findings.n:,} texts of devtest the full walk ({full.macs / 1e6:.1f} MMACs, {full.read:.2f} looks on "
         f"average) is right for {percent(full.accuracy)} %,\nthe cheapest, of one look, for "
-        f"{percent(cheapest.accuracy)} %. At the default budget (the highest price certified for agreement >= 0.99) a "
-        "walk\n"
+        f"{percent(cheapest.accuracy)} %. At the default budget (the highest price certified for agreement "
+        f">= {promised:g}) a walk\n"
         f"costs {default.macs / full.macs:.1%} of that, looks {default.read:.2f} times, is right for "
         f"{percent(default.accuracy)} % and agrees with the full walk on {default.agreement.value:.2%}."
     )

@@ -64,6 +64,8 @@ class Corpus:
     gate_price: float
     """Cost of a whole look in the gate's training, in nats of the last answer's loss."""
     shape: ReaderShape
+    turned: float = 0.0
+    """Share of the walks from both ends in training that begin with the last chunk."""
     held: dict[str, TextSet] = field(default_factory=dict, compare=False)
 
     def texts(self, part: str) -> TextSet:
@@ -105,7 +107,7 @@ class Corpus:
         net = Reader(self.shape)
         if not (work / "reader.pt").is_file():
             informed(net, data, labels)
-        return ReaderTrainer(net, data, labels, ReadingPlan(self.epochs, self.laps, SEED), work)
+        return ReaderTrainer(net, data, labels, ReadingPlan(self.epochs, self.laps, SEED, turned=self.turned), work)
 
     def train(self, work: Path) -> None:
         """Train the reader; the accuracy of full walks of the router split is told after each epoch."""
@@ -155,7 +157,9 @@ class Corpus:
         return made.eval().requires_grad_(False)
 
 
-def titled(name: str, router: str, description: str, laps: int) -> package.Title:
+def titled(
+    name: str, router: str, description: str, laps: int, *, default_agreement: float | None = None
+) -> package.Title:
     """Title of a reader's package."""
     return package.Title(
         name=name,
@@ -168,6 +172,7 @@ def titled(name: str, router: str, description: str, laps: int) -> package.Title
         laps=laps,
         zeros=STATES,
         files=(TOKENIZER,),
+        default_agreement=default_agreement,
     )
 
 
@@ -255,7 +260,7 @@ class ReaderRecipe:
             "data": self.corpus.source,
             "splits_sha256": self.corpus.parts.hashes(),
             "epochs": f"{trainer.epoch} of {trainer.plan.epochs}",
-            "train_cpu_minutes": round(trainer.seconds / 60, 1),
+            "train_minutes": round(trainer.seconds / 60, 1),
             "machine": f"1 thread, {platform.machine()}, torch {torch.__version__}",
             "parity_max_abs": {name: float(f"{difference:.1e}") for name, difference in worst.items()},
             "created": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from models.data.chunked import Chunked
 from models.nets.reader import Reader, pair
 
 SKIP, READ, SKIM = 0, 1, 2
+Start = Literal["first", "last"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ReadingPlan:
     word_dropout: float = 0.1
     last: float = 0.5
     """Share of the loss that the walk's last answer has; the rest is the mean of all of them."""
+    turned: float = 0.0
+    """Share of the walks from both ends that begin with the last chunk."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,22 @@ class Walks:
     how: NDArray[np.int64]
 
 
-def both_ends(chunks: int, laps: int) -> NDArray[np.int64]:
-    """First, last, then on from the front: the order of a full walk, at most `laps` chunks."""
-    order = np.r_[0, chunks - 1, np.arange(1, chunks - 1)] if chunks > 1 else np.zeros(1, np.int64)
+def both_ends(chunks: int, laps: int, start: Start = "first") -> NDArray[np.int64]:
+    """First, last, then on from the front: the order of a full walk, at most `laps` chunks. `start` says which of the
+    two ends is the first to be read."""
+    ends = [0, chunks - 1] if start == "first" else [chunks - 1, 0]
+    order = np.r_[ends, np.arange(1, chunks - 1)] if chunks > 1 else np.zeros(1, np.int64)
     return order[:laps].astype(np.int64)
 
 
-def sample_walks(chunks: NDArray[np.int64], laps: int, random: np.random.Generator) -> Walks:
+def sample_walks(chunks: NDArray[np.int64], laps: int, random: np.random.Generator, *, turned: float = 0.0) -> Walks:
     """Walks to train on: from both ends, straight on, and with chunks left out or skimmed at random."""
     place = np.zeros((len(chunks), laps), np.int64)
     how = np.zeros((len(chunks), laps), np.int64)
     for row, size in enumerate(chunks.tolist()):
         order, kind = both_ends(size, size), random.random()
+        if kind < 0.4 * turned:
+            order = both_ends(size, size, "last")
         if kind > 0.4:
             order = np.arange(size)
         if kind > 0.55:
@@ -111,7 +119,7 @@ class ReaderTrainer:
         self.net.train()
         rows = random.permutation(len(self.labels))
         steps = np.array_split(rows, math.ceil(len(rows) / self.plan.batch))
-        walks = sample_walks(self.data.chunks, self.plan.laps, random)
+        walks = sample_walks(self.data.chunks, self.plan.laps, random, turned=self.plan.turned)
         total = 0.0
         for step, some in enumerate(steps):
             self._heat((self.epoch + step / len(steps)) / self.plan.epochs)
@@ -188,12 +196,12 @@ def answers(net: Reader, data: Chunked, walks: Walks, batch: int = 256) -> NDArr
     return np.concatenate(made)
 
 
-def full_walks(chunks: NDArray[np.int64], laps: int) -> Walks:
+def full_walks(chunks: NDArray[np.int64], laps: int, start: Start = "first") -> Walks:
     """From both ends, everything, at most `laps` chunks."""
     place = np.zeros((len(chunks), laps), np.int64)
     how = np.zeros((len(chunks), laps), np.int64)
     for row, size in enumerate(chunks.tolist()):
-        order = both_ends(size, laps)
+        order = both_ends(size, laps, start)
         place[row, : len(order)] = order
         how[row, : len(order)] = READ
     return Walks(place, how)

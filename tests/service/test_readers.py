@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import lzma
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +28,12 @@ MIXED = (
 )
 
 
+CLEAR_OR_NOT = {"imdb-stop": (292, 437), "imdb-jump": (292, 437), "news20-reader": (253, 185)}
+"""Rows of devtest, of eight to ten chunks each: one whose first chunks say it all, and one that stays doubtful."""
+LONGEST_POST = 53
+"""A row of news20's devtest: 160,471 characters, a listing that its first chunk gives away."""
+
+
 @pytest.fixture(scope="module")
 def served(start_server: StartServer, zoo: Path) -> Iterator[str]:
     there = [zoo / name for name in NAMES if (zoo / name).is_dir()]
@@ -39,6 +47,22 @@ def served(start_server: StartServer, zoo: Path) -> Iterator[str]:
 def ask(url: str, name: str, text: str, query: str = "") -> dict[str, Any]:
     path = f"{url}/v1/models/{name}/predict{query}"
     return answer(CLIENT.post(path, content=text.encode(), headers={"Content-Type": "text/plain; charset=utf-8"}))
+
+
+def devtest(data_dir: Path, name: str, row: int) -> str:
+    """A text of the data set as the reader's recipe has it: of a post its body."""
+    corpus = "news20" if name == "news20-reader" else "imdb"
+    with lzma.open(data_dir / corpus / "devtest.jsonl.xz", "rt", encoding="utf8") as lines:
+        texts = [json.loads(line)["text"] for line in lines]
+    if corpus == "imdb":
+        return str(texts[row])
+    bodies = [text.partition("\n\n")[2] for text in texts]
+    return [body for body in bodies if body.strip()][row]
+
+
+def whole_chunks(shown: dict[str, Any]) -> int:
+    """How many chunks the text has that a walk began to read."""
+    return next(look["chunks"] for look in shown["walk"][0]["seen"] if "chunks" in look)
 
 
 def chunks_seen(shown: dict[str, Any]) -> list[int]:
@@ -74,6 +98,38 @@ def test_both_ends_are_read_first(served: str) -> None:
     shown = ask(served, "imdb-stop", MIXED * 9, "?agreement=1&explain=true")
     read = chunks_seen(shown)
     assert read == [0, len(read) - 1, *range(1, len(read) - 1)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_texts_take_different_walks_and_a_budget_changes_them(served: str, data_dir: Path, name: str) -> None:
+    clear, mixed = (devtest(data_dir, name, row) for row in CLEAR_OR_NOT[name])
+    short, long, cheap = (
+        ask(served, name, text, f"?{budget}&explain=true")
+        for text, budget in ((clear, _WILLING), (mixed, _WILLING), (mixed, "agreement=0.9"))
+    )
+    sizes = [whole_chunks(shown) for shown in (short, long)]
+    assert len(chunks_seen(short)) <= 3 < sizes[0]
+    assert len(chunks_seen(long)) > sizes[1] / 2
+    assert 0 < len(chunks_seen(cheap)) < len(chunks_seen(long))
+    assert (short["reason"], cheap["reason"]) == ("confident", "confident")
+    assert not any(shown["budget"]["forced"] for shown in (short, long, cheap))
+    assert short["compute"]["fraction_of_full"] < 0.5 < long["compute"]["fraction_of_full"]
+
+
+def test_the_longest_post_is_read_where_it_tells_and_nowhere_else(served: str, data_dir: Path) -> None:
+    post = devtest(data_dir, "news20-reader", LONGEST_POST)
+    assert len(post) > 150_000
+    look = ask(served, "news20-reader", "A word.")["compute"]["mmacs"]
+    shown = ask(served, "news20-reader", post, f"?agreement=1&compute_mmacs={3.5 * look}&explain=true")
+    spans = characters_seen(shown)
+    assert len(spans) == len(shown["compute"]["stages"]) == 3
+    assert sorted(spans)[0][0] == 0
+    assert sorted(spans)[-1][1] == len(post)
+    assert all(0 < end - start < 420 for start, end in spans)
+    words = [word for step in shown["walk"] for seen in step["seen"] for word in seen.get("tokens", [])]
+    assert words
+    assert all(any(start <= word[0] and word[1] <= end for start, end in spans) for word in words)
+    assert len(chunks_seen(ask(served, "news20-reader", post, "?explain=true"))) <= 3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -149,10 +205,10 @@ def test_a_text_goes_to_a_model_that_reads_text(served: str) -> None:
     assert shown["model"] in NAMES
 
 
+_WILLING = "latency_ms=600000"
+"""Reads on wherever that is expected to help at all."""
 _JSON = {"Content-Type": "application/json"}
 
 
 def _ascii(document: Any) -> bytes:
-    import json
-
     return json.dumps(document).encode("ascii")
