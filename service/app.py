@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -79,6 +80,9 @@ async def _load(app: FastAPI) -> None:
     else:
         if app.state.rpc is not None:
             await app.state.rpc.ready()
+        # What was made until now stays: a full collection that looks at all of it would stop the event loop for 0.1 s.
+        gc.collect()
+        gc.freeze()
         log.info("ready: %s", ", ".join(sorted(engine.models)) or "no models")
 
 

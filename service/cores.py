@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
-_STEPS, _LAST = 5, 19
-"""Of niceness: five steps are a third of the weight, so what steps back is not starved either."""
+_STEPS, _LAST = 3, 19
+"""Of niceness: three steps are half of the weight. With more, refusals by the thousand starve what answers."""
 
 
 def available(cgroup: Path = CGROUP) -> int:

@@ -49,6 +49,8 @@ class Sample:
     caller: Caller = NOBODY
     light: bool = False
     """So few bytes that opening them takes less than handing them to a thread would."""
+    judged: bool = False
+    """The door asked the turnstile for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,8 @@ class Engine:
         try:
             for sample in samples:
                 walkers.append(self._walker(model, sample))
-            self._check_crowd(walkers)
+            if not all(sample.judged for sample in samples):
+                self._check_crowd(walkers)
             for walker in walkers:
                 walker.slot = self._slot(model)
             self._executor.admit(walkers)
@@ -271,7 +274,7 @@ class Engine:
         return walker
 
     def _check_crowd(self, walkers: Sequence[Walker]) -> None:
-        """As at the door, for those whose budget was in the body; the others were asked already."""
+        """As at the door, for those whose budget was in the body or who came by another way."""
         terms, came = walkers[0].terms, walkers[0].arrived_at
         late = self.turnstile.lateness(terms.urgency_at, came, terms.due.at - came, time.monotonic())
         if late > 0:

@@ -196,6 +196,7 @@ class ModelTelemetry:
     def __init__(self, metrics: Metrics, model: str, graph: StageGraph) -> None:
         self._metrics, self._model, self._graph = metrics, model, graph
         self._outcomes = {outcome: metrics.requests.labels(model, outcome) for outcome in OUTCOMES}
+        self._refusals: dict[str, Counter] = {}
         self._duration = metrics.duration.labels(model)
         self._compute = metrics.compute.labels(model)
         self._device = metrics.device.labels(model)
@@ -280,7 +281,10 @@ class ModelTelemetry:
     def refused(self, error: OfframpError, caller: Caller = NOBODY) -> None:
         """An input was refused before any stage ran."""
         self._outcomes[REJECTED].inc()
-        self._metrics.refused.labels(self._model, error.slug).inc()
+        counter = self._refusals.get(error.slug)
+        if counter is None:
+            counter = self._refusals[error.slug] = self._metrics.refused.labels(self._model, error.slug)
+        counter.inc()
         journal.dropped(self._model, caller, error, counted=REJECTED, macs=0)
 
     def dropped(self, error: BaseException, macs: int = 0, caller: Caller = NOBODY) -> None:

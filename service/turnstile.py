@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 _WEIGHT = 0.02
 """Weight of the newest interval: about the last 50 count. Batches answer in bunches, so fewer would be noise."""
-_SHARE = 0.5
-"""Share of a newcomer's patience that the wait behind others may take; the rest is for its own walk and for bunches."""
+_SHARE = 0.4
+"""Share of a newcomer's patience that the wait behind others may take. The rest is for the batch that runs as it comes,
+its own, and the answers of a bunch: with half of it, bunches were late under overload."""
 _FREE = 4
 """With no more than this many ahead everybody is let in: one stall, or one slow model's pace, must not refuse."""
 _HELD_UP_S = 0.01
@@ -50,10 +51,16 @@ class Turnstile:
         self._crowds: dict[Hashable, _Crowd] = {}
         self._answered_at = 0.0
         self._mean_s = self._spread_s = 0.0
+        self._inside = 0
 
     def __len__(self) -> int:
         """Requests inside."""
-        return sum(len(crowd.urgencies) for crowd in self._crowds.values())
+        return self._inside
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many are inside that a newcomer may have to be refused for it."""
+        return self._inside > _FREE
 
     @property
     def reserve_s(self) -> float:
@@ -67,12 +74,14 @@ class Turnstile:
     def lateness(self, urgency_at: float, arrived_at: float, patience_s: float, now: float) -> float:
         """By how many seconds the wait behind the more urgent ones would be too long; 0 or less: come in.
 
-        What it has waited already, in its socket, counts. Those whose moment has passed don't: the late make way for
-        everybody who can be in time.
+        Who is inside already may ask again: it isn't counted as before itself. What it has waited already, in its
+        socket, counts. Those whose moment has passed don't: the late make way for everybody who can be in time.
         """
         ahead, wait = 0, now - arrived_at
         for crowd in self._crowds.values():
-            before = max(0, bisect_right(crowd.urgencies, urgency_at) - bisect_left(crowd.urgencies, now))
+            if not crowd.urgencies:
+                continue
+            before = max(0, bisect_left(crowd.urgencies, urgency_at) - bisect_left(crowd.urgencies, now))
             ahead += before
             wait += before * crowd.pace_s
         allowed = _SHARE * patience_s
@@ -82,12 +91,14 @@ class Turnstile:
     def enter(self, model: Hashable, urgency_at: float) -> Pass:
         """A request goes in; hand the pass back with `leave`."""
         insort(self._crowds.setdefault(model, _Crowd()).urgencies, urgency_at)
+        self._inside += 1
         return Pass(model, urgency_at)
 
     def leave(self, given: Pass) -> None:
         """A request has its response, or its client has gone."""
         urgencies = self._crowds[given.model].urgencies
         del urgencies[bisect_right(urgencies, given.urgency_at) - 1]
+        self._inside -= 1
 
     def answered(self, model: Hashable, arrived_at: float, now: float, spare_s: float = 0.0) -> None:
         """A request that came at a moment has an answer. Refusals are no progress: they would make the pace look fast.

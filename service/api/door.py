@@ -20,6 +20,7 @@ from service.api import problems
 from service.api.front import Asking, Front
 from service.api.leaving import STATE, Exchange
 from service.api.openapi import PROBLEM
+from service.api.plain import plain
 from service.api.request_id import choose
 from service.core import Caller
 from service.errors import Overloaded
@@ -41,6 +42,8 @@ class Door(HttpToolsProtocol):
     """Of the request that is being answered."""
     _request_id = ""
     """Of the request that is turned away."""
+    _between = True
+    """Whether the parser stands between two requests."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Of asyncio's protocol."""
@@ -56,15 +59,32 @@ class Door(HttpToolsProtocol):
             self._served.leave()
             self._served = None
 
+    def data_received(self, data: bytes) -> None:
+        """Of asyncio's protocol."""
+        if self._between and self._front.engine.turnstile.crowded and self._idle():
+            whole = plain(data)
+            asking = self._front.asking(b"POST", whole.target, whole.headers) if whole else None
+            refusal = self._refuse(asking, whole.headers) if whole else None
+            if whole and refusal:
+                self._turn_away(refusal, whole.target, keep_alive=True)
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Of the parser: a request begins."""
+        self._between = False
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """Of the parser: the head of a request is there."""
         self._asking = self._refusal = self._arriving = None
         if self._idle():
             self._asking = self._front.asking(self.parser.get_method(), self.url, self.headers)
-            self._refusal = self._refuse(self._asking)
+            self._refusal = None if self.expect_100_continue else self._refuse(self._asking, self.headers)
             if self._refusal is not None:
                 return
-            self._served = self._arriving = self.scope["state"][STATE] = Exchange()
+            judged = self._asking is not None and self._asking.one_input and not self.expect_100_continue
+            self._served = self._arriving = self.scope["state"][STATE] = Exchange(judged=judged)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -74,8 +94,9 @@ class Door(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Of the parser: the request is there to its last byte."""
+        self._between = True
         if self._refusal is not None:
-            self._turn_away(self._refusal)
+            self._turn_away(self._refusal, self.url, keep_alive=self.parser.should_keep_alive())
             return
         if self._arriving is not None:
             now = time.monotonic()
@@ -96,22 +117,22 @@ class Door(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
-    def _refuse(self, asking: Asking | None) -> Overloaded | None:
+    def _refuse(self, asking: Asking | None, headers: list[tuple[bytes, bytes]]) -> Overloaded | None:
         """Why a request can't come in; None if it may, or if only its handler can tell."""
-        if asking is None or not asking.one_input or self.expect_100_continue:
+        if asking is None or not asking.one_input:
             return None
         received_at = time.monotonic() - _waited_s(self._socket)
         urgency_at = asking.urgency_at(received_at)
-        return self._front.engine.crowded(asking.model, urgency_at, received_at, asking.patience_s, self._caller)
 
-    def _caller(self) -> Caller:
-        given = next((value for name, value in self.headers if name == b"x-request-id"), b"")
-        self._request_id = choose(given.decode("latin-1"))
-        return Caller(self._request_id)
+        def caller() -> Caller:
+            given = next((value for name, value in headers if name == b"x-request-id"), b"")
+            self._request_id = choose(given.decode("latin-1"))
+            return Caller(self._request_id)
 
-    def _turn_away(self, refusal: Overloaded) -> None:
-        keep_alive = self.parser.should_keep_alive()
-        path = self.url.partition(b"?")[0].decode("ascii")
+        return self._front.engine.crowded(asking.model, urgency_at, received_at, asking.patience_s, caller)
+
+    def _turn_away(self, refusal: Overloaded, target: bytes, *, keep_alive: bool) -> None:
+        path = target.partition(b"?")[0].decode("ascii")
         body = json.dumps(problems.document(path, refusal)).encode("ascii")
         headers = [
             *self.server_state.default_headers,

@@ -22,11 +22,13 @@ class Exchange:
 
     Attributes:
         received_at: when its last byte had reached this machine, in seconds of the monotonic clock; None before.
+        judged: the door knew all of its budget and let it in.
         gone: the client closed the connection before it had its answer.
         on_leave: called once when that happens.
     """
 
     received_at: float | None = None
+    judged: bool = False
     gone: bool = False
     on_leave: Callable[[], object] | None = None
 

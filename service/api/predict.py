@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from service.answer import Answer
 from service.api import bodies, budgets, callers, render, stream
 from service.api.bodies import Body, Input, Room
-from service.api.leaving import unless_gone
+from service.api.leaving import exchange, unless_gone
 from service.api.openapi import PREDICT
 from service.core import Budget, Caller
 from service.engine import Engine, Sample
@@ -42,14 +42,16 @@ class Asked:
     explain: bool
     caller: Caller
     form: MapForm = "runs"
+    judged: bool = False
+    """The door let it in, knowing all of its budget."""
 
     def samples(self, model: Model, settings: Settings) -> list[Sample]:
         """As the engine takes them."""
         opened = (partial(_open, model, given, settings) for given in self.body.inputs)
-        at, explain = self.body.received_at, self.explain
+        at, explain, judged = self.body.received_at, self.explain, self.judged
         most = 0 if model.package.manifest.modality == _VIDEO else _LIGHT_BYTES
         return [
-            Sample(open, self.budget, at, explain, caller=self.caller, light=len(given.data) <= most)
+            Sample(open, self.budget, at, explain, caller=self.caller, light=len(given.data) <= most, judged=judged)
             for open, given in zip(opened, self.body.inputs, strict=True)
         ]
 
@@ -87,7 +89,8 @@ async def _read(request: Request, caller: Caller, models: Sequence[Model]) -> As
     budget = budgets.merge(budgets.from_headers(request.headers.items()), query, body.budget).budget()
     explain = budgets.flag(request.query_params.getlist("explain"), source="the query")
     form = _form(request.query_params.getlist("map"))
-    return Asked(body, budget, explain or body.explain, caller, form)
+    known = exchange(request)
+    return Asked(body, budget, explain or body.explain, caller, form, judged=known is not None and known.judged)
 
 
 async def _answer(request: Request, engine: Engine, model: Model, asked: Asked) -> Response:

@@ -55,18 +55,33 @@ class Tables:
     """Expected work of all models in one flat array, and where the menu's prices lie on each model's path."""
 
     def __init__(self, trades: Sequence[Trade]) -> None:
-        seconds = [trade.row_seconds() for trade in trades]
+        self._trades = trades
+        shapes = [trade.outlook.reach.shape[:2] for trade in trades]
         # One column more than stages: whoever leaves rather than go on wants nothing.
-        work = [
-            np.pad(trade.outlook.seconds(row), ((0, 0), (0, 1))) for trade, row in zip(trades, seconds, strict=True)
-        ]
-        self.flat = np.concatenate([table.ravel() for table in work]) if work else np.empty(0)
-        self.width = np.array([table.shape[1] for table in work], np.int64)
-        self.offset = np.cumsum([0, *(table.size for table in work)])[:-1].astype(np.int64)
-        self.rates = [sum(row) / max(sum(trade.macs), 1) * 1e9 for trade, row in zip(trades, seconds, strict=True)]
-        self.places = np.array(
-            [_places(trade.outlook, rate) for trade, rate in zip(trades, self.rates, strict=True)], np.int64
-        ).reshape(len(trades), len(MENU))
+        self.width = np.array([stages + 1 for _, stages in shapes], np.int64)
+        sizes = [prices * (stages + 1) for prices, stages in shapes]
+        self.offset = np.cumsum([0, *sizes])[:-1].astype(np.int64)
+        self.flat = np.zeros(sum(sizes))
+        self.rates = [0.0] * len(trades)
+        self.places = np.zeros((len(trades), len(MENU)), np.int64)
+        self._drifts: list[list[float]] = [[] for _ in trades]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in how the stage times have drifted: of those models that ran since."""
+        for number, trade in enumerate(self._trades):
+            drifts = [times.drift for times in trade.times]
+            if drifts != self._drifts[number]:
+                self._drifts[number] = drifts
+                self._fill(number, trade)
+
+    def _fill(self, number: int, trade: Trade) -> None:
+        row = trade.row_seconds()
+        work = trade.outlook.seconds(row)
+        start, width = self.offset[number], self.width[number]
+        self.flat[start : start + len(work) * width].reshape(-1, width)[:, :-1] = work
+        self.rates[number] = sum(row) / max(sum(trade.macs), 1) * 1e9
+        self.places[number] = _places(trade.outlook, self.rates[number])
 
     def to_exit(self, entry: Entry) -> float:
         """Seconds to the next exit: what is left to run at the last price of the path."""
@@ -179,7 +194,7 @@ class Market:
 
     def _refresh(self, now: float) -> None:
         if now - self._refreshed_at > _REFRESH_S:
-            self._tables = Tables(self._trades)
+            self._tables.refresh()
             self._refreshed_at = now
 
 
