@@ -74,7 +74,7 @@ def test_noise_raises_the_bound_and_leaves_the_expectation() -> None:
 
 
 @given(
-    measured=st.lists(st.floats(1e-4, 10.0), min_size=1, max_size=5),
+    measured=st.lists(st.floats(1e-4, 10.0), min_size=1, max_size=5).map(sorted),
     most=st.integers(1, 40),
     seconds=st.floats(0.0, 50.0),
     seen=st.lists(st.tuples(st.integers(1, 20), st.floats(1e-4, 50.0)), max_size=5),
@@ -88,7 +88,7 @@ def test_the_largest_batch_that_surely_fits(
     rows = learnt.rows_within(seconds, most)
     assert 1 <= rows <= most
     assert rows == 1 or learnt.bound(rows) <= seconds
-    assert all(learnt.bound(more) > seconds for more in range(rows + 1, most + 1))
+    assert all(learnt.bound(more) * (1 + 1e-9) > seconds for more in range(rows + 1, most + 1))
 
 
 @given(rows=st.integers(1, 100), seen=st.lists(st.tuples(st.integers(1, 20), st.floats(0.0, 50.0)), max_size=20))
