@@ -1,5 +1,7 @@
 """Chunks that were tokenised beforehand, as a reader's stages ask for them: what TextSource gives, but at once."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +22,11 @@ class ChunkViews:
 
     def view(self, stage: Stage, samples: NDArray[np.int64], at: Where) -> dict[str, NDArray[np.generic]]:
         """See `Views.view`."""
-        chunk = np.array([0 if where is None else round(float(where[0, 0])) for where in at], np.int64)
-        return {name: self._look(spec.glimpse, samples, chunk) for name, spec in stage.glimpses.items()}
+        return {name: self._look(spec.glimpse, samples, _chunk(spec, at)) for name, spec in stage.glimpses.items()}
 
     def _look(self, kind: str, samples: NDArray[np.int64], chunk: NDArray[np.int64]) -> NDArray[np.generic]:
         size = self._data.chunks[samples]
+        chunk = np.where(chunk < 0, chunk + size, chunk)
         if kind == "chunks":
             return size[:, None].astype(np.float32)
         if kind == "chunk":
@@ -32,3 +34,9 @@ class ChunkViews:
         there = (chunk >= 0) & (chunk < size)
         rows = self._data.tokens[self._data.first[samples] + np.where(there, chunk, 0)]
         return np.where(there[:, None], rows, 0).astype(np.int32)
+
+
+def _chunk(spec: Any, at: Where) -> NDArray[np.int64]:
+    """Numbers of the chunks that are looked at; where the router named none, the glimpse's own."""
+    default = 0 if spec.default is None else round(float(spec.default[0, 0]))
+    return np.array([default if where is None else round(float(where[0, 0])) for where in at], np.int64)

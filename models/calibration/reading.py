@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.calibration.gain_maps import non_increasing
 from models.calibration.knobs import price_knobs
 from models.calibration.temperature import fit_temperature
 from models.nets.reader import Reader
 from models.nets.reader_stages import Ways, marked
+from models.training.skips import skip_walk
 from models.training.ways import Told
 from service.routing.early_exit import softmax
 from service.routing.reader_jump import best_jump, landing
@@ -24,7 +24,10 @@ AHEAD = (1, 2, 3, 4, 6, 9, 14, 24, 64)
 BINS = 24
 LAPS_APART = 5
 RESTS = (2, 4, 8)
-KNOBS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, 1e6)
+KNOBS = (
+    *(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0),
+    *(2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, 1e6),
+)
 _SKIPPED = np.array([skipped for skipped, _ in JUMPS])
 _BACK = np.array([back for _, back in JUMPS], bool)
 
@@ -120,10 +123,10 @@ def _worths(
 
 @torch.no_grad()
 def jump_walks(net: Reader, ways: Ways, data: Told, laps: int) -> Answers:
-    """Walks that jump where the policy says, and that nothing stops."""
+    """Walks from the last chunk that jump where the policy says, and that nothing stops."""
     cell, count = net.memory, len(data.size)
     size = data.size.float().unsqueeze(1)
-    memory, done, at = torch.zeros(count, net.shape.state), torch.zeros(count, MARKS), torch.zeros(count, 1)
+    memory, done, at = torch.zeros(count, net.shape.state), torch.zeros(count, MARKS), size - 1
     logits = torch.zeros(count, laps, net.shape.classes)
     for lap in range(laps):
         going = torch.nonzero(size[:, 0] > lap).squeeze(1)
@@ -150,25 +153,11 @@ class Skimmed:
 @torch.no_grad()
 def skip_walks(net: Reader, ways: Ways, data: Told, laps: int, *, knob: float, skim_share: float) -> Skimmed:
     """Walks front to back, by the rule of `reader-skip`."""
-    cell, count = net.memory, len(data.size)
-    size = data.size.float()
-    memory, at = cell.read(torch.zeros(count, net.shape.state), data.whole[data.first[:-1]]), torch.zeros(count)
-    read, skimmed = torch.ones(count), torch.zeros(count)
-    for _ in range(laps - 1):
-        place = torch.stack([at, size, read + skimmed], 1)
-        gate = ways(cell.seen(memory), cell.logits(memory), place)[1]
-        step, whole, ahead = gate[:, 0], gate[:, 1], size - 1 - at
-        going = (knob <= step * ahead) & (ahead > 0)
-        if not going.any():
-            break
-        at = torch.where(going, at + 1 + (torch.ceil(knob / step) - 1).clamp(min=0), at)
-        part = going & (whole < skim_share * knob)
-        for some, vectors, update in ((going & ~part, data.whole, cell.read), (part, data.part, cell.skim)):
-            rows = torch.nonzero(some).squeeze(1)
-            memory[rows] = update(memory[rows], vectors[data.first[:-1][rows] + at[rows].long()])
-        read, skimmed = read + (going & ~part).float(), skimmed + part.float()
-    logits: Tensor = cell.logits(memory)
-    return Skimmed(logits.numpy(), read.long().numpy(), skimmed.long().numpy())
+    count = len(data.size)
+    found = skip_walk(
+        net, ways, data, torch.arange(count), laps, knob=torch.full((count,), knob), skim_share=skim_share
+    )
+    return Skimmed(found.logits.numpy(), found.read.long().numpy(), found.skimmed.long().numpy())
 
 
 def skip_tables(
@@ -176,10 +165,14 @@ def skip_tables(
 ) -> dict[str, NDArray[np.generic]]:
     """Tables of `reader-skip` from walks at each of KNOBS; `macs` of a whole look and of one in part."""
     mean = np.array([float((each.read * macs[0] + each.skimmed * macs[1]).mean()) for each in walks])
-    right = np.array([float((each.logits.argmax(1) == labels).mean()) for each in walks])
-    prices, knobs = price_knobs(KNOBS, mean, right)
-    together = np.concatenate([each.logits for each in walks])
-    temperature = fit_temperature(together, np.tile(labels, len(walks)))
+    temperature = fit_temperature(np.concatenate([each.logits for each in walks]), np.tile(labels, len(walks)))
+    # What the answers claim, not how many are right: counts of a small split would leave few knobs on the hull.
+    shares = [softmax(each.logits / np.float32(temperature)) for each in walks]
+    right = np.array([float(share[np.arange(len(labels)), labels].mean()) for share in shares])
+    # A knob that saves nothing against a lower one is none: knobs have to rise with the price.
+    lowest = np.minimum.accumulate(mean)
+    falls = np.flatnonzero(np.append(True, mean[1:] < lowest[:-1]))
+    prices, knobs = price_knobs(np.array(KNOBS)[falls].tolist(), mean[falls], right[falls])
     return {
         "temperature": np.array([temperature], np.float32),
         "knob_prices": prices,

@@ -29,15 +29,25 @@ class Ways(nn.Module):
     def __init__(self, width: int, hidden: int = 32) -> None:
         super().__init__()
         self.jumps = nn.Sequential(nn.Linear(width + FEATURES, hidden), nn.ReLU(), nn.Linear(hidden, len(JUMPS)))
-        told = nn.Linear(hidden, 2)
-        nn.init.zeros_(told.weight)
-        nn.init.constant_(told.bias, 1.0)
-        self.gate = nn.Sequential(nn.Linear(width + FEATURES, hidden), nn.ReLU(), told)
+        self.step = nn.Sequential(nn.Linear(width + FEATURES, hidden), nn.ReLU(), _level(hidden, 0.0))
+        self.depth = nn.Sequential(nn.Linear(width + FEATURES, hidden), nn.ReLU(), _level(hidden, 0.5))
 
     def forward(self, seen: Tensor, logits: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """[rows, width] of the memory, [rows, classes], and [rows, 3] at, size, how many were read."""
         felt = torch.cat([seen, features(logits, place)], dim=1)
-        return self.jumps(felt), torch.sigmoid(self.gate(felt))
+        return self.jumps(felt), torch.sigmoid(self.gate_logits(felt))
+
+    def gate_logits(self, felt: Tensor) -> Tensor:
+        """What the gate is the sigmoid of: [rows, 2]."""
+        return torch.cat([self.step(felt), self.depth(felt)], dim=1)
+
+
+def _level(hidden: int, at: float) -> nn.Linear:
+    """A last layer that says the same of everything until it is trained."""
+    layer = nn.Linear(hidden, 1)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, at)
+    return layer
 
 
 def features(logits: Tensor, place: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from models.calibration.reading import jump_walks, stop_tables
 from models.recipes.imdb_stop import IMDB
 from models.recipes.reading import Arrays, ReaderRecipe, stop_prices, titled
 
-WORDS = """The reader is that of imdb-stop, graph for graph. After each look a policy tells for six jumps (the first
-unread chunk from the front or from the back, leaving out none, one or three) how much likelier the right answer is
-expected to become; the walk reads there. What is left out can be come back to. It stops as imdb-stop does. The policy
-is regressed on gains measured in random walks over the router split, where every jump was tried from every state."""
+WORDS = """The reader is that of imdb-stop, graph for graph, and begins with the last chunk as well. After each look a
+policy tells for six jumps (the first unread chunk from the front or from the back, leaving out none, one or three) how
+much likelier the right answer is expected to become; the walk reads there. What is left out can be come back to. It
+stops as imdb-stop does. The policy is regressed on gains measured in random walks over the router split, where every
+jump was tried from every state."""
 
 
 class JumpRecipe(ReaderRecipe):
@@ -43,6 +44,7 @@ RECIPE = JumpRecipe(
         IMDB.laps,
     ),
     words=WORDS,
+    order="turned",
 )
 
 if __name__ == "__main__":

@@ -16,13 +16,17 @@ from models.calibration.walks import menu
 from models.recipes.imdb_stop import IMDB
 from models.recipes.reading import Arrays, ReaderRecipe, titled
 
-SKIM_SHARES = (0.0, 0.15, 0.3, 0.5)
+SKIM_SHARES = (0.0, 0.25, 0.5, 0.75)
 WORDS = """The reader is that of imdb-stop, read front to back. After each look a gate gives a step between 0 and 1
 (Skip-RNN, ICLR 2018); the steps add up, and the chunk at which the sum is full is read next, until when the state is
 copied: so how many chunks are left out is known at once, and they are not even tokenised. A second gate says whether
 that chunk is read in whole or skimmed (Skim-RNN, ICLR 2018): 24 of 128 channels, which update 32 of the memory's 128
 numbers. What counts as full is the knob that the price turns; where no chunk ahead would fill the sum, the walk ends.
-Both gates were trained straight through their decisions on the router split, the reader as it is."""
+Both gates learned by trying on the router split, the reader as it is: first when to look, no skimming allowed, then
+how closely (models/training/skips.py).
+At equal MACs imdb-stop is right more often, but for a short stretch about a quarter of the full cost; in time it always
+is. Reading the end first tells more than skimming on the way there, and a skim that saves four fifths of the MACs saves,
+tokens included, a quarter of the time."""
 
 
 class SkipRecipe(ReaderRecipe):
@@ -55,6 +59,8 @@ RECIPE = SkipRecipe(
         "reader-skip",
         "Is a film review positive or negative? Skips and skims what its state says won't matter.",
         IMDB.laps,
+        # Few knobs are on the hull: the first that saves anything agrees on 98 to 99 %.
+        default_agreement=0.98,
     ),
     words=WORDS,
     stages=("read", "skim"),

@@ -20,7 +20,7 @@ NEWS20 = Corpus(
     router=1000,
     calibration=2000,
     epochs=5,
-    gate_price=0.02,
+    gate_price=0.012,
     shape=ReaderShape(tokens=128, vocabulary=12_000, classes=20, pairs=65_536, pair_width=20),
 )
 WORDS = """A post is cut into chunks of 320 characters; its headers, which name the group, were cut off. Each look

@@ -35,8 +35,9 @@ from models.data.splits import Splits
 from models.data.texts import TextSet
 from models.nets.reader import Reader, ReaderShape
 from models.nets.reader_stages import Look, Ways
+from models.training import skips
 from models.training import ways as learning
-from models.training.reading import ReaderTrainer, ReadingPlan, answers, full_walks, informed
+from models.training.reading import Order, ReaderTrainer, ReadingPlan, answers, full_walks, informed
 from models.training.ways import Told
 from service.package.load import Package, load
 from service.routing.base import build
@@ -45,7 +46,7 @@ from service.routing.reading import MARKS
 SEED = 11
 TOKENIZER = "tokenizer.json"
 STATES = ("memory", "done")
-GATE_ROUNDS = 150
+GATE_ROUNDS = 250
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -62,7 +63,7 @@ class Corpus:
     calibration: int
     epochs: int
     gate_price: float
-    """Cost of a whole look in the gate's training, in nats of the last answer's loss."""
+    """Cost of a whole look in the gate's training, in probability of the true class."""
     shape: ReaderShape
     turned: float = 0.0
     """Share of the walks from both ends in training that begin with the last chunk."""
@@ -140,7 +141,7 @@ class Corpus:
         made = Ways(2 * self.shape.memory)
         steps = learning.tried_jumps(net, data, labels, laps=self.laps, temperature=2.0, seed=SEED)
         left = learning.fit_jumps(made, steps, seed=SEED)
-        used = learning.fit_gate(
+        used = skips.fit_gate(
             net, made, data, labels, laps=self.laps, price=self.gate_price, seed=SEED, rounds=GATE_ROUNDS
         )
         half.round_weights(made)
@@ -158,7 +159,13 @@ class Corpus:
 
 
 def titled(
-    name: str, router: str, description: str, laps: int, *, default_agreement: float | None = None
+    name: str,
+    router: str,
+    description: str,
+    laps: int,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    default_agreement: float | None = None,
 ) -> package.Title:
     """Title of a reader's package."""
     return package.Title(
@@ -172,6 +179,7 @@ def titled(
         laps=laps,
         zeros=STATES,
         files=(TOKENIZER,),
+        parameters=parameters or {},
         default_agreement=default_agreement,
     )
 
@@ -185,6 +193,8 @@ class ReaderRecipe:
     title: package.Title
     words: str
     stages: tuple[str, ...] = ("read",)
+    order: Order = "ends"
+    """Of full walks that are held against the package; all but `ends` begin with the last chunk."""
 
     @abstractmethod
     def fitted(self, work: Path, macs: Mapping[str, int]) -> tuple[Arrays, NDArray[np.float64]]:
@@ -218,16 +228,16 @@ class ReaderRecipe:
 
     def entries(self, folder: Path) -> list[dict[str, Any]]:
         """The stages' entries in the manifest: one loop."""
-        corpus = self.corpus
+        corpus, at = self.corpus, [0 if self.order == "ends" else -1]
         glimpses: dict[str, dict[str, Any]] = {
             "tokens": {
                 "glimpse": "tokens",
                 "count": corpus.shape.tokens,
                 "chars": corpus.chars,
                 "file": TOKENIZER,
-                "at": [0],
+                "at": at,
             },
-            "chunk": {"glimpse": "chunk", "at": [0]},
+            "chunk": {"glimpse": "chunk", "chars": corpus.chars, "at": at},
             "chunks": {"glimpse": "chunks", "chars": corpus.chars},
         }
         made = []
@@ -298,7 +308,7 @@ class ReaderRecipe:
         """
         rows, data = self.corpus.parts.train, self.corpus.texts("devtest")
         test = self.corpus.chunks(work, "devtest")
-        logits = answers(self.corpus.reader(work), test, full_walks(test.chunks, self.corpus.laps))
+        logits = answers(self.corpus.reader(work), test, full_walks(test.chunks, self.corpus.laps, self.order))
         macs = found.manifest.stages[0].macs_per_row
         train = self.corpus.chunks(work, "train", rows), self.corpus.texts("train").labels[rows]
         return reader_card.statics(logits, test, data.labels, macs, train, self.corpus.shape)
@@ -381,9 +391,9 @@ def stop_prices(tables: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     return menu(np.unique(tables["stop_worth"]))
 
 
-def unrouted(corpus: Corpus, work: Path) -> tuple[Answers, NDArray[np.int64]]:
+def unrouted(corpus: Corpus, work: Path, order: Order) -> tuple[Answers, NDArray[np.int64]]:
     """Walks of the router split from both ends that nothing stops, and its labels."""
     rows = corpus.parts.router
     data = corpus.chunks(work, "train", rows)
-    logits = answers(corpus.reader(work), data, full_walks(data.chunks, corpus.laps))
+    logits = answers(corpus.reader(work), data, full_walks(data.chunks, corpus.laps, order))
     return Answers(logits, np.minimum(data.chunks, corpus.laps)), corpus.texts("train").labels[rows]

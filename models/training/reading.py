@@ -17,7 +17,8 @@ from models.data.chunked import Chunked
 from models.nets.reader import Reader, pair
 
 SKIP, READ, SKIM = 0, 1, 2
-Start = Literal["first", "last"]
+Order = Literal["ends", "turned", "back"]
+"""First, last, then on from the front; last, first, then on from the front; last, first, then on from the back."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ class Walks:
     how: NDArray[np.int64]
 
 
-def both_ends(chunks: int, laps: int, start: Start = "first") -> NDArray[np.int64]:
-    """First, last, then on from the front: the order of a full walk, at most `laps` chunks. `start` says which of the
-    two ends is the first to be read."""
-    ends = [0, chunks - 1] if start == "first" else [chunks - 1, 0]
-    order = np.r_[ends, np.arange(1, chunks - 1)] if chunks > 1 else np.zeros(1, np.int64)
-    return order[:laps].astype(np.int64)
+def both_ends(chunks: int, laps: int, order: Order = "ends") -> NDArray[np.int64]:
+    """Chunks in the order of a full walk, at most `laps`."""
+    ends = [0, chunks - 1] if order == "ends" else [chunks - 1, 0]
+    inner = np.arange(1, chunks - 1)
+    places = np.r_[ends, inner[::-1] if order == "back" else inner] if chunks > 1 else np.zeros(1, np.int64)
+    return places[:laps].astype(np.int64)
 
 
 def sample_walks(chunks: NDArray[np.int64], laps: int, random: np.random.Generator, *, turned: float = 0.0) -> Walks:
@@ -61,7 +62,7 @@ def sample_walks(chunks: NDArray[np.int64], laps: int, random: np.random.Generat
     for row, size in enumerate(chunks.tolist()):
         order, kind = both_ends(size, size), random.random()
         if kind < 0.4 * turned:
-            order = both_ends(size, size, "last")
+            order = both_ends(size, size, "turned")
         if kind > 0.4:
             order = np.arange(size)
         if kind > 0.55:
@@ -196,14 +197,14 @@ def answers(net: Reader, data: Chunked, walks: Walks, batch: int = 256) -> NDArr
     return np.concatenate(made)
 
 
-def full_walks(chunks: NDArray[np.int64], laps: int, start: Start = "first") -> Walks:
+def full_walks(chunks: NDArray[np.int64], laps: int, order: Order = "ends") -> Walks:
     """From both ends, everything, at most `laps` chunks."""
     place = np.zeros((len(chunks), laps), np.int64)
     how = np.zeros((len(chunks), laps), np.int64)
     for row, size in enumerate(chunks.tolist()):
-        order = both_ends(size, laps, start)
-        place[row, : len(order)] = order
-        how[row, : len(order)] = READ
+        places = both_ends(size, laps, order)
+        place[row, : len(places)] = places
+        how[row, : len(places)] = READ
     return Walks(place, how)
 
 

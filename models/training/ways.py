@@ -60,7 +60,8 @@ class Steps:
 def tried_jumps(
     net: Reader, data: Told, labels: NDArray[np.int64], *, laps: int, temperature: float, seed: int, repeats: int = 2
 ) -> Steps:
-    """Random walks in which at every state every jump is tried: the gain is that of the true class's probability."""
+    """Random walks from the last chunk in which at every state every jump is tried: the gain is that of the true
+    class's probability."""
     random, parts = torch.Generator().manual_seed(seed), []
     goal = torch.from_numpy(labels)
     for _ in range(repeats):
@@ -74,7 +75,8 @@ def _walk(
     cell = net.memory
     texts = torch.arange(len(goal))
     memory, done = torch.zeros(len(goal), net.shape.state), torch.zeros(len(goal), MARKS)
-    at, size = torch.zeros(len(goal), 1), data.size.float().unsqueeze(1)
+    size = data.size.float().unsqueeze(1)
+    at = size - 1
     for _ in range(laps):
         memory = cell.read(memory, data.whole[data.first[texts] + at[:, 0].long()])
         done = marked(done, at)
@@ -117,57 +119,3 @@ def fit_jumps(ways: Ways, steps: Steps, *, seed: int, rounds: int = 300, batch: 
         loss.backward()
         optimiser.step()
     return loss.item()
-
-
-def fit_gate(
-    net: Reader, ways: Ways, data: Told, labels: NDArray[np.int64], *, laps: int, price: float, seed: int, rounds: int
-) -> float:
-    """Straight through both decisions (Skip-RNN): cross entropy of the last answer, plus `price` for each whole look
-    and its share of MACs for a look in part; the share of chunks looked at in the last round."""
-    random = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(ways.gate.parameters(), lr=3e-3)
-    goal, used = torch.from_numpy(labels), 0.0
-    for each in net.parameters():
-        each.requires_grad_(False)
-    for step in range(rounds):
-        for group in optimiser.param_groups:
-            group["lr"] = 3e-3 * (1 - step / rounds)
-        some = torch.randint(len(labels), (128,), generator=random)
-        logits, cost, used = _gated(net, ways, data, some, laps)
-        loss = functional.cross_entropy(logits, goal[some]) + price * cost.mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return used
-
-
-SKIM_COST = 0.2
-
-
-def _gated(net: Reader, ways: Ways, data: Told, texts: Tensor, laps: int) -> tuple[Tensor, Tensor, float]:
-    cell, first = net.memory, data.first[texts]
-    size = data.size[texts].float().unsqueeze(1)
-    memory = cell.read(torch.zeros(len(texts), net.shape.state), data.whole[first])
-    at, read = torch.zeros_like(size), torch.ones_like(size)
-    total, cost, looked = torch.zeros_like(size), torch.zeros(len(texts)), 0.0
-    gate = ways(cell.seen(memory), cell.logits(memory), torch.cat([at, size, read], 1))[1]
-    for chunk in range(1, min(laps, int(size.max()))):
-        there = (size > chunk).float()
-        total = (total + gate[:, :1]).clamp(max=1.0)
-        look = _through((total >= 1.0).float(), total) * there
-        whole = _through((gate[:, 1:] >= 0.5).float(), gate[:, 1:])
-        row = (first + chunk).clamp(max=len(data.whole) - 1)
-        fresh = whole * cell.read(memory, data.whole[row]) + (1 - whole) * cell.skim(memory, data.part[row])
-        memory = look * fresh + (1 - look) * memory
-        at, read = look * chunk + (1 - look) * at, read + look
-        after = ways(cell.seen(memory), cell.logits(memory), torch.cat([at, size, read], 1))[1]
-        gate = look * after + (1 - look) * gate
-        total = total * (1 - look)
-        cost = cost + (look * (whole + SKIM_COST * (1 - whole))).squeeze(1)
-        looked += float(look.detach().sum())
-    return cell.logits(memory), cost, looked / max(1.0, float((size - 1).sum()))
-
-
-def _through(hard: Tensor, soft: Tensor) -> Tensor:
-    """A decision that passes the gradient of what it was taken from."""
-    return hard + soft - soft.detach()

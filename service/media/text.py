@@ -88,9 +88,9 @@ class TextSource:
 
         `tokens`: int32 [k, count], the chunk's first `count` token numbers, 0 where it has fewer. `chunks`: float32
         [k, 1], how many chunks the text has. `chunk`: float32 [k, 1], the number itself. `ngrams`: int32 [k, count],
-        hashed words and pairs of words.
+        hashed words and pairs of words. Numbers below 0 count from the text's end.
         """
-        return _LOOKS[glimpse.glimpse](self, glimpse, _places(glimpse, at))
+        return _LOOKS[glimpse.glimpse](self, glimpse, self._places(glimpse, at))
 
     def tells(self, glimpse: Any, at: NDArray[np.float32] | None) -> list[dict[str, Any]]:
         """What each view of `look` shows: `chars`, from and to, of the text, or the number that it tells.
@@ -100,7 +100,7 @@ class TextSource:
         if glimpse.glimpse not in _READS:
             return [{glimpse.glimpse: int(told[0])} for told in self.look(glimpse, at)]
         chars = getattr(glimpse, "chars", None)
-        told: list[dict[str, Any]] = [{"chars": [*self._span(chars, chunk)]} for chunk in _places(glimpse, at)]
+        told: list[dict[str, Any]] = [{"chars": [*self._span(chars, chunk)]} for chunk in self._places(glimpse, at)]
         if glimpse.glimpse == "tokens" and self.folder is not None:
             words = tokenizer(self.folder / glimpse.file)
             for one in told:
@@ -117,6 +117,15 @@ class TextSource:
         """The characters of one chunk, or the whole text if it isn't cut."""
         start, end = self._span(chars, chunk)
         return self.text[start:end]
+
+    def _places(self, glimpse: Any, at: NDArray[np.float32] | None) -> list[int]:
+        """The numbers of the chunks to look at."""
+        if at is None:
+            places = [int((getattr(glimpse, "at", None) or (0,))[0])]
+        else:
+            places = [round(float(chunk)) for chunk in at[:, 0]]
+        chars = getattr(glimpse, "chars", None)
+        return [chunk + count(len(self.text), chars) if chars and chunk < 0 else chunk for chunk in places]
 
     def _span(self, chars: int | None, chunk: int) -> tuple[int, int]:
         return (0, len(self.text)) if chars is None else span(self.text, chars, chunk)
@@ -160,13 +169,6 @@ _LOOKS: dict[str, Callable[[TextSource, Any, list[int]], NDArray[Any]]] = {
     "ngrams": _ngrams,
 }
 _READS = {"tokens", "ngrams"}
-
-
-def _places(glimpse: Any, at: NDArray[np.float32] | None) -> list[int]:
-    """The numbers of the chunks to look at."""
-    if at is None:
-        return [int((getattr(glimpse, "at", None) or (0,))[0])]
-    return [round(float(chunk)) for chunk in at[:, 0]]
 
 
 def _check_type(data: bytes, content_type: str | None) -> None:

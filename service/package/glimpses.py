@@ -20,7 +20,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 Count = Annotated[int, Field(ge=1, le=4096)]
 Characters = Annotated[int, Field(ge=1, le=1_000_000)]
 Share = Annotated[float, Field(ge=0, le=1, strict=False)]
-Number = Annotated[float, Field(ge=0, strict=False)]
+Number = Annotated[float, Field(strict=False)]
 
 
 class _Glimpse(Strict):
@@ -94,8 +94,8 @@ class CropGlimpse(_Picture):
 class TokensGlimpse(_Glimpse):
     """A chunk of a text as token ids: int32 [count], 0 where the chunk is shorter.
 
-    Chunk k holds the words of the k-th window of `chars` characters; its number is the coordinate. `file` is the
-    tokenizer, one of the package's `files`.
+    Chunk k holds the words of the k-th window of `chars` characters; its number is the coordinate, -1 the last one's.
+    `file` is the tokenizer, one of the package's `files`.
     """
 
     modality: ClassVar[Modality] = "text"
@@ -154,12 +154,16 @@ class ChunksGlimpse(_Glimpse):
 
 
 class ChunkGlimpse(_Glimpse):
-    """Which chunk the stage looks at: float32 [1], the coordinate of its other glimpses, for graphs that keep count."""
+    """Which chunk the stage looks at: float32 [1], the coordinate of its other glimpses, for graphs that keep count.
+
+    With `chars` numbers from the end, -1 and below, are told as numbers from the front.
+    """
 
     modality: ClassVar[Modality] = "text"
     coordinates: ClassVar[int] = 1
     tensor: ClassVar[str] = "tensor(float)"
     glimpse: Literal["chunk"]
+    chars: Characters | None = None
     at: Annotated[tuple[Number], Field(strict=False)] | None = None
 
     @property

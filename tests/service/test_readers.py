@@ -16,7 +16,7 @@ from tests.conftest import StartServer
 from tests.service.test_stream import STREAM, events
 from tests.service.wire import CLIENT, answer, macs, problem
 
-REVIEWS = ("imdb-stop", "imdb-jump")
+REVIEWS = ("imdb-stop", "imdb-jump", "imdb-skip")
 NAMES = (*REVIEWS, "news20-reader")
 CLEAR = (
     "Wonderful, one of the best films I have ever seen: "
@@ -28,8 +28,8 @@ MIXED = (
 )
 
 
-CLEAR_OR_NOT = {"imdb-stop": (292, 437), "imdb-jump": (292, 437), "news20-reader": (253, 185)}
-"""Rows of devtest, of eight to ten chunks each: one whose first chunks say it all, and one that stays doubtful."""
+CLEAR_OR_NOT = {"imdb-stop": (431, 437), "imdb-jump": (431, 437), "news20-reader": (253, 185)}
+"""Rows of devtest, of eight to fourteen chunks each: one whose first chunks say it all, and one that stays doubtful."""
 LONGEST_POST = 53
 """A row of news20's devtest: 160,471 characters, a listing that its first chunk gives away."""
 
@@ -70,6 +70,11 @@ def chunks_seen(shown: dict[str, Any]) -> list[int]:
     return [look["chunk"] for step in shown["walk"] for look in step["seen"] if "chunk" in look]
 
 
+def kinds(shown: dict[str, Any]) -> list[str]:
+    """The stages of a walk, whatever their lap."""
+    return [stage.rstrip("0123456789") for stage in shown["compute"]["stages"]]
+
+
 def characters_seen(shown: dict[str, Any]) -> list[tuple[int, int]]:
     return [tuple(look["chars"]) for step in shown["walk"] for look in step["seen"] if "chars" in look]
 
@@ -97,10 +102,10 @@ def test_a_short_text_is_its_own_whole(served: str) -> None:
 def test_both_ends_are_read_first(served: str) -> None:
     shown = ask(served, "imdb-stop", MIXED * 9, "?agreement=1&explain=true")
     read = chunks_seen(shown)
-    assert read == [0, len(read) - 1, *range(1, len(read) - 1)]
+    assert read == [len(read) - 1, 0, *range(len(read) - 2, 0, -1)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLEAR_OR_NOT)
 def test_two_texts_take_different_walks_and_a_budget_changes_them(served: str, data_dir: Path, name: str) -> None:
     clear, mixed = (devtest(data_dir, name, row) for row in CLEAR_OR_NOT[name])
     short, long, cheap = (
@@ -114,6 +119,27 @@ def test_two_texts_take_different_walks_and_a_budget_changes_them(served: str, d
     assert (short["reason"], cheap["reason"]) == ("confident", "confident")
     assert not any(shown["budget"]["forced"] for shown in (short, long, cheap))
     assert short["compute"]["fraction_of_full"] < 0.5 < long["compute"]["fraction_of_full"]
+
+
+def test_two_reviews_are_skipped_and_skimmed_each_in_its_way(served: str, data_dir: Path) -> None:
+    clear, mixed = (devtest(data_dir, "imdb-skip", row) for row in CLEAR_OR_NOT["imdb-stop"])
+    short, long, cheap, other = (
+        ask(served, "imdb-skip", text, f"?{budget}&explain=true")
+        for budget in (_WILLING, "agreement=0.9")
+        for text in (clear, mixed)
+    )
+    assert kinds(long) == ["read"] * whole_chunks(long)
+    assert kinds(short).count("skim") > whole_chunks(short) / 2
+    assert chunks_seen(short) == list(range(whole_chunks(short)))
+    for shown, text in ((cheap, clear), (other, mixed)):
+        left_out = set(range(whole_chunks(shown))) - set(chunks_seen(shown))
+        assert left_out, "nothing was skipped"
+        assert chunks_seen(shown) == sorted(chunks_seen(shown))
+        assert sum(end - start for start, end in characters_seen(shown)) < len(text)
+    assert chunks_seen(cheap) != chunks_seen(other)
+    costs = [shown["compute"]["fraction_of_full"] for shown in (cheap, other, short, long)]
+    assert costs == sorted(costs)
+    assert not any(shown["budget"]["forced"] for shown in (short, long, cheap, other))
 
 
 def test_the_longest_post_is_read_where_it_tells_and_nowhere_else(served: str, data_dir: Path) -> None:

@@ -133,6 +133,16 @@ def test_chunk_tells_which_one_is_looked_at():
     assert source.look(Glimpse("chunk", at=(2.0,)), None).tolist() == [[2]]
 
 
+def test_chunks_below_0_count_from_the_end(folder):
+    source = TextSource.open(LONG.encode(), folder=folder)
+    last = np.array([[119], [118]], np.float32)
+    for kind in ("chunk", "tokens"):
+        turned = source.look(Glimpse(kind), np.array([[-1], [-2]], np.float32))
+        np.testing.assert_array_equal(turned, source.look(Glimpse(kind), last))
+        np.testing.assert_array_equal(source.look(Glimpse(kind, at=(-1.0,)), None), turned[:1])
+    assert source.tells(Glimpse("tokens", at=(-1.0,)), None)[0]["chars"][1] == len(LONG)
+
+
 def test_tells_the_characters_that_were_read():
     source = TextSource.open(LONG.encode())
     (first, second) = source.tells(Glimpse("tokens"), np.array([[0], [5]], np.float32))

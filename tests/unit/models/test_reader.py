@@ -19,7 +19,8 @@ from models.training.reading import (
     informed,
     sample_walks,
 )
-from models.training.ways import fit_gate, fit_jumps, told, tried_jumps
+from models.training.skips import fit_gate
+from models.training.ways import fit_jumps, told, tried_jumps
 from service.routing.reading import JUMPS, MARKS
 
 SHAPE = ReaderShape(
@@ -99,7 +100,9 @@ def test_graphs_compute_what_the_network_does(net, tmp_path, whole):
 def test_full_walks_read_both_ends_first_and_everything():
     assert both_ends(5, 24).tolist() == [0, 4, 1, 2, 3]
     assert both_ends(5, 3).tolist() == [0, 4, 1]
-    assert both_ends(1, 24).tolist() == [0]
+    assert both_ends(5, 24, "turned").tolist() == [4, 0, 1, 2, 3]
+    assert both_ends(5, 24, "back").tolist() == [4, 0, 3, 2, 1]
+    assert {tuple(both_ends(1, 24, order)) for order in ("ends", "turned", "back")} == {(0,)}
 
 
 def test_sampled_walks_stay_within_the_text():
@@ -138,7 +141,11 @@ def test_jumps_and_gate_learn_from_tries(net, data):
     assert torch.equal(possible[:, 1], rest > 1)
     ways = Ways(2 * SHAPE.memory)
     assert np.isfinite(fit_jumps(ways, steps, seed=1, rounds=5, batch=32))
-    assert 0 <= fit_gate(net, ways, seen, labels, laps=4, price=10.0, seed=1, rounds=30) < 0.9
+    free, dear = (
+        fit_gate(net, Ways(2 * SHAPE.memory), seen, labels, laps=4, price=price, seed=1, rounds=30)
+        for price in (0.0, 10.0)
+    )
+    assert 1 <= dear["read"] + dear["skimmed"] < free["read"] + free["skimmed"]
 
 
 def test_texts_are_cut_and_tokenised_as_the_server_does(tmp_path):

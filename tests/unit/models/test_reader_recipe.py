@@ -10,14 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.calibration.chunk_views import ChunkViews
+from models.calibration.reading import skip_walks
+from models.calibration.traverse import Stages, traverse
 from models.data.texts import TextSet
 from models.nets.reader import ReaderShape
 from models.recipes import imdb_jump, imdb_skip, imdb_stop
 from models.recipes.reading import Corpus, ReaderRecipe
+from models.training import ways
 from service.core import Budget
 from service.engine import Engine, Sample
 from service.media.text import TextSource
 from service.package.load import load
+from service.routing.base import build
 from service.settings import Settings
 
 GOOD, BAD = ("lovely", "superb", "moving", "great"), ("dull", "awful", "boring", "poor")
@@ -54,10 +59,14 @@ CORPUS = Corpus(
 )
 
 
+WORK = "work"
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the three packages."""
-    work, folder = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("zoo")
+    folder = tmp_path_factory.mktemp("zoo")
+    work = folder / WORK
     for module in (imdb_stop, imdb_jump, imdb_skip):
         recipe: ReaderRecipe = module.RECIPE
         title = dataclasses.replace(recipe.title, laps=CORPUS.laps)
@@ -84,6 +93,25 @@ def test_the_package_is_whole_and_its_card_tells_the_curve(made: Path, name: str
 def test_packages_of_one_reader_share_its_graph(made: Path) -> None:
     graphs = {(made / name / "read.onnx").read_bytes() for name in NAMES}
     assert len(graphs) == 1
+
+
+def test_graphs_skip_and_skim_as_the_network_does(made: Path) -> None:
+    work, prices = made / WORK, np.array([-np.inf, 0.0, 1.0, 2.0, 3.0])
+    knobs, share = np.array([0.0, 0.05, 0.1, 0.3, 2.0], np.float32), 8.0
+    whole = load(made / "imdb-skip")
+    told = {"knob_prices": prices, "knobs": knobs, "skim_share": np.array([share], np.float32)}
+    found = dataclasses.replace(whole, tables={**whole.tables, **told})
+    data, net = CORPUS.chunks(work, "train", CORPUS.parts.calibration), CORPUS.reader(work)
+    walked = traverse(Stages.of(found.manifest, found.path), build(found), ChunkViews(data), prices)
+    macs, skims = [stage.macs_per_row for stage in found.manifest.stages], set()
+    for place, knob in enumerate(knobs.tolist()):
+        vectors = ways.told(net, data)
+        walk = skip_walks(net, CORPUS.ways(work), vectors, CORPUS.laps, knob=knob, skim_share=share)
+        assert (walk.read * macs[0] + walk.skimmed * macs[1]).tolist() == walked.macs[place].tolist()
+        assert walk.logits.argmax(1).tolist() == walked.predictions[place].tolist()
+        skims |= set(zip(walk.read.tolist(), walk.skimmed.tolist(), strict=True))
+    assert len({read for read, _ in skims}) > 2
+    assert len({skimmed for _, skimmed in skims}) > 1
 
 
 @pytest.mark.parametrize("name", NAMES)

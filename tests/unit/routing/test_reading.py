@@ -57,6 +57,21 @@ def test_both_ends_come_first_and_then_the_rest_in_order():
     assert routing.full.tolist() == [LAPS * LOOK_MACS]
 
 
+def test_an_order_from_the_back_begins_there_and_reads_the_first_chunk_second():
+    router = build(package("reader-stop", stop_tables(), order="back"))
+    order = [8]
+    for place in range(LAPS - 1):
+        order.append(chunk(router.route(place, outputs(at=[order[-1]], size=[9], logit=[0.0]), prices(FULL)).look[0]))
+    assert order == [8, 0, 7, 6]
+    two = router.route(0, outputs(at=[1], size=[2], logit=[0.0]), prices(FULL))
+    assert chunk(two.look[0]) == 0
+
+
+def test_an_unknown_order_is_refused_by_name():
+    with pytest.raises(PackageError, match="'sideways'"):
+        build(package("reader-stop", stop_tables(), order="sideways"))
+
+
 def test_an_order_from_the_front_reads_on():
     router = build(package("reader-stop", stop_tables(), order="front"))
     assert chunk(router.route(0, outputs(at=[0], size=[9], logit=[0.0]), prices(FULL)).look[0]) == 1
