@@ -25,8 +25,8 @@ numbers. What counts as full is the knob that the price turns; where no chunk ah
 Both gates learned by trying on the router split, the reader as it is: first when to look, no skimming allowed, then
 how closely (models/training/skips.py).
 At equal MACs imdb-stop is right more often, but for a short stretch about a quarter of the full cost; in time it always
-is. Reading the end first tells more than skimming on the way there, and a skim that saves four fifths of the MACs saves,
-tokens included, a quarter of the time."""
+is. Reading the end first tells more than skimming on the way there, and a skim that saves four fifths of the MACs
+saves, tokens included, a quarter of the time."""
 
 
 class SkipRecipe(ReaderRecipe):
