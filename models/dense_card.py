@@ -13,9 +13,10 @@ from models.card import Text, table, write_sections
 from models.plots import save
 from service.core import Price, named
 from service.package.certificates import smallest_sample
-from service.package.curves import Curve
+from service.package.curves import DEFAULT_CONFIDENCE, Curve
 from service.package.graph import StageGraph
 from service.package.load import Package
+from service.package.manifest import DEFAULT_AGREEMENT
 
 SHOWN = 12
 """Prices in the table, at most."""
@@ -50,7 +51,8 @@ class DenseFindings:
         stage_ms: measured, of one row, by stage.
         default: place of the default price.
         statics: ways of one cost for every input; `families` of them are joined by a line.
-        part: what a part is called ("tile").
+        part: what a part of the first level is called ("tile").
+        finer: what the rows of the further levels are called.
     """
 
     package: Package
@@ -61,6 +63,7 @@ class DenseFindings:
     default: int
     statics: dict[str, list[Static]]
     part: str
+    finer: tuple[str, ...] = ()
 
     @property
     def graph(self) -> StageGraph:
@@ -75,18 +78,21 @@ class DenseFindings:
     @property
     def ms(self) -> NDArray[np.float64]:
         """Mean ms of a walk's stages at each price, [P]."""
-        pairs = zip(self.counts.tolist(), self.gone_on.tolist(), strict=True)
-        return np.array([self.ms_of(count, share) for count, share in pairs])
+        return np.asarray(self.walks.rows.mean(axis=1) @ [self.stage_ms[name] for name in self.graph.names])
 
-    def ms_of(self, parts: float, pasted: float = 1.0) -> float:
-        """ms of walks that refine so many parts on average; `pasted` is the share of them that refine any."""
-        first, part, paste = (self.stage_ms[name] for name in self.graph.names)
-        return first + parts * part + pasted * paste
+    def ms_of(self, parts: float) -> float:
+        """ms of walks that refine so many parts of the first level, and none of a further one."""
+        first, part, paste = (self.stage_ms[name] for name in self.graph.names[:3])
+        return first + parts * part + paste
 
     @property
     def counts(self) -> NDArray[np.float64]:
         """Mean parts refined at each price, [P]."""
         return np.asarray(self.walks.counts.mean(axis=1))
+
+    def share(self, place: int, level: int) -> float:
+        """Mean share of a level's rows that run at a price."""
+        return float(self.walks.parts(level)[place].mean() / self.graph.rows[1 + 2 * level])
 
     @property
     def near_full(self) -> int:
@@ -102,8 +108,8 @@ class DenseFindings:
 
     @property
     def gone_on(self) -> NDArray[np.float64]:
-        """Share of the inputs of which any part is refined, [P]."""
-        return np.asarray((self.walks.counts > 0).mean(axis=1))
+        """Share of the inputs that go on from the first exit, [P]."""
+        return np.asarray((self.walks.rows[..., 2] > 0).mean(axis=1))
 
 
 def write(findings: DenseFindings, text: Text, more: Sequence[str], folder: Path) -> None:
@@ -133,42 +139,51 @@ def summary(findings: DenseFindings) -> str:
     macs, ms, main = findings.macs, findings.ms, findings.metrics[0]
     n, default = findings.walks.counts.shape[1], findings.default
     cheapest = findings.near_full
-    rows = findings.graph.rows[1]
+    rows, record = findings.graph.rows[1], findings.package.record
+    promised = findings.package.manifest.default_agreement
     return (
         f"On {n} inputs of devtest the full walk ({macs[0] / 1e6:.0f} MMACs, {ms[0]:.0f} ms) reaches {main.name} "
         f"{main.values[0]:.2f} %, the first exit alone\n{main.values[-1]:.2f} % at {macs[-1] / macs[0]:.0%} of its "
         f"compute. Within half a point of the full walk comes the price {_named(findings, cheapest)}:\n"
         f"{findings.counts[cheapest] / rows:.0%} of the {findings.part}s refined, {macs[cheapest] / macs[0]:.0%} of "
         f"the MACs, {ms[cheapest] / ms[0]:.0%} of the time, {main.name} {main.values[cheapest]:.2f} %. The default "
-        f"budget (certified for\nagreement >= 0.99 on {findings.package.record.size} calibration inputs) is the price "
+        f"budget (certified for\nagreement >= {promised:g} on {record.size} calibration inputs) is the price "
         f"{_named(findings, default)}: {macs[default] / macs[0]:.0%} of the MACs, {main.name} "
         f"{main.values[default]:.2f} %.{_too_few(findings)}"
     )
 
 
 def _too_few(findings: DenseFindings) -> str:
-    """Why the default is the full walk, if it is, and what can be certified."""
-    if findings.default:
-        return ""
+    """What few inputs can certify."""
     record, sure = findings.package.record, []
+    least = smallest_sample(1 - DEFAULT_AGREEMENT, 1 - DEFAULT_CONFIDENCE)
+    if record.size >= least:
+        return ""
     for target in (0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.6):
         place = int(np.searchsorted(record.prices, curve_of(findings.package).certify("agreement", target, 0.95).price))
         if place and findings.macs[place] < findings.macs[0]:
             sure.append(f"{target:g} at {findings.macs[place] / findings.macs[0]:.0%} of the MACs")
     return (
-        f"\n\nThat is no finding but a shortage: no {record.size} inputs can certify 0.99, whatever they say "
-        f"(it takes {smallest_sample(0.01, 0.05)}). What they certify is agreement of {', '.join(sure) or 'nothing'}."
+        f"\n\nNo {record.size} inputs can certify {DEFAULT_AGREEMENT:g}, whatever they say (it takes {least}), so the "
+        f"package promises less by default. What these certify is agreement of {', '.join(sure) or 'nothing'}."
     )
 
 
 def curve_of(package: Package) -> Curve:
     """The package's certified curve."""
-    return Curve(package.record, package.graph.full_macs, package.digest, "CPUExecutionProvider")
+    return Curve(
+        package.record,
+        package.graph.full_macs,
+        package.digest,
+        "CPUExecutionProvider",
+        default_agreement=package.manifest.default_agreement,
+    )
 
 
 def price_table(findings: DenseFindings) -> str:
     """Prices spread over the path by cost, full, default and cheapest among them."""
-    head = ["price per GMAC", "mean MMACs", "of full", f"{findings.part}s refined %", "mean ms"]
+    head = ["price per GMAC", "mean MMACs", "of full", f"{findings.part}s refined %"]
+    head += [*(f"{name} refined %" for name in findings.finer), "mean ms"]
     head += [f"{metric.name} %" for metric in findings.metrics] + ["agreement %", "leave at the first exit %"]
     return table(head, [_row(findings, place) for place in spread(findings)])
 
@@ -191,6 +206,7 @@ def _row(findings: DenseFindings, place: int) -> list[str]:
         f"{macs[place] / 1e6:.1f}",
         f"{macs[place] / macs[0]:.3f}",
         f"{findings.counts[place] / findings.graph.rows[1] * 100:.1f}",
+        *(f"{findings.share(place, level) * 100:.1f}" for level in range(1, 1 + len(findings.finer))),
         f"{findings.ms[place]:.1f}",
         *(f"{metric.values[place]:.2f}" for metric in findings.metrics),
         f"{findings.walks.agreement[place].mean() * 100:.2f}",

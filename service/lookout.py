@@ -89,6 +89,9 @@ def explained(answer: Answer, walker: Walker) -> Answer:
 
 
 def _seen(source: Source, package: Package, place: int, wanted: NDArray[np.float32] | None) -> list[dict[str, Any]]:
-    """What each glimpse of a stage showed, in the source's words."""
-    glimpses = package.stage(place).glimpses.values()
-    return [one for glimpse in glimpses for one in source.tells(glimpse, _where(glimpse, wanted))]
+    """What each glimpse of a stage showed, in the source's words; or what it was about, where it takes none."""
+    stage, first = package.stage(place), package.stage(0)
+    if wanted is not None and stage.ragged and not stage.glimpses:
+        # Its rows come from states, but the router says where in the input they are: as the first stage saw that.
+        return source.tells(next(iter(first.glimpses.values())), wanted)
+    return [one for glimpse in stage.glimpses.values() for one in source.tells(glimpse, _where(glimpse, wanted))]

@@ -1,7 +1,8 @@
-"""Walks of refining packages over a whole split: an answer for all that is seen, then its most doubtful parts again.
+"""Walks of refining packages over a whole split: an answer for all that is seen, then its most doubtful parts again,
+level by level.
 
-All parts of an input are run once; as the router takes them in the order of their doubt, the walks at all prices differ
-only in how many of them are put in place.
+Parts are run once for each way in which the level before stands; as the router takes them in the order of their doubt,
+the walks at all prices differ only in how many of them are put in place.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,10 @@ from service.routing.base import LEAVE, Router
 from service.routing.refine import Refine
 
 Arrays = dict[str, NDArray[Any]]
+Picks = NDArray[np.int64]
 Score = Callable[[NDArray[np.float32], int], float]
 """How good an answer is for the sample of that number, 0..1."""
-MENU = 24
+MENU = 32
 """Prices on the path, at most."""
 
 
@@ -33,18 +35,36 @@ class Views(Protocol):
     def __len__(self) -> int: ...
 
     def first(self, sample: int) -> Arrays:
-        """The first stage's glimpses, with one row."""
+        """The glimpses of the stages that run once a sample, with one row."""
 
     def parts(self, sample: int, places: NDArray[np.float32]) -> Arrays:
-        """The ragged stage's glimpses, one row for each of `places`."""
+        """A ragged stage's glimpses, one row for each of `places`."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A ragged stage, and the stage that puts its rows in place.
+
+    Attributes:
+        part, paste: names of the two.
+        rows: the state that the ragged stage writes.
+        told: states of which the picked rows go in.
+        places: the output that says where its glimpses are taken; None if it has none.
+    """
+
+    part: str
+    paste: str
+    rows: str
+    told: tuple[str, ...] = ("told",)
+    places: str | None = "places"
 
 
 class Graphs:
-    """The three stages of a refining package: the first, the ragged one, and the one that puts parts in place."""
+    """The stages of a refining package: the first, then by level the ragged one and the one that puts it in place."""
 
-    def __init__(self, folder: Path, rows: str) -> None:
-        """From the graphs in `folder`; `rows` is the state that the ragged stage writes."""
-        self.folder, self.rows = folder, rows
+    def __init__(self, folder: Path, first: str, levels: Sequence[Level]) -> None:
+        """From the graphs in `folder`; `first` is the stage that answers for all that is seen."""
+        self.folder, self.first, self.levels = folder, first, tuple(levels)
         self._sessions: dict[str, Any] = {}
 
     def run(self, stage: str, state: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -54,26 +74,55 @@ class Graphs:
         return run(self._sessions[stage], state)
 
 
-@dataclass(frozen=True)
 class Sample:
-    """One input, all its parts run: what the first stage gave, and the rows that the ragged one wrote."""
+    """One input, walked on demand: what was made once is kept."""
 
-    first: Arrays
-    rows: NDArray[np.float32]
+    def __init__(self, graphs: Graphs, views: Views, number: int) -> None:
+        """Through the first stage."""
+        self._graphs, self._views, self._number = graphs, views, number
+        seen = views.first(number)
+        self._made: dict[tuple[bytes, ...], Arrays] = {(): seen | graphs.run(graphs.first, seen)}
+        self._rows: dict[tuple[bytes, ...], tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
 
-    @classmethod
-    def of(cls, graphs: Graphs, names: Sequence[str], views: Views, number: int) -> "Sample":
-        """Through the stages of those names."""
-        first = graphs.run(names[0], views.first(number))
-        told = {name: array[0] for name, array in first.items() if name.startswith("told")}
-        made = graphs.run(names[1], views.parts(number, first["places"][0]) | told)
-        return cls(first, made[graphs.rows])
+    @property
+    def first(self) -> Arrays:
+        """What the first stage saw and gave."""
+        return self._made[()]
 
-    def pasted(self, graphs: Graphs, name: str, picks: NDArray[np.int64]) -> Arrays:
-        """What the last stage gives if those parts, and no others, were refined."""
-        rows = np.zeros_like(self.rows)
-        rows[picks] = self.rows[picks]
-        return graphs.run(name, self.first | {graphs.rows: rows[None]})
+    def after(self, *picks: Picks) -> Arrays:
+        """All states once those parts, and no others, were refined: the picks of the first level, then the next."""
+        key = tuple(each.tobytes() for each in picks)
+        if key not in self._made:
+            level, before = self._graphs.levels[len(picks) - 1], self.after(*picks[:-1])
+            ran = self.rows(*picks[:-1], picks=picks[-1])
+            rows = np.zeros_like(ran)
+            rows[picks[-1]] = ran[picks[-1]]
+            state = before | {level.rows: rows[None]}
+            self._made[key] = state | self._graphs.run(level.paste, state)
+        return self._made[key]
+
+    def rows(self, *before: Picks, picks: Picks) -> NDArray[np.float32]:
+        """Rows of the next level's parts, [N, ...]; right where they are `picks`, or were run before."""
+        key, level = tuple(each.tobytes() for each in before), self._graphs.levels[len(before)]
+        rows, done = self._rows.get(key, (None, np.zeros(0, bool)))
+        # Where nothing is picked one part is run all the same: for the shape of its row.
+        wanted = picks[~done[picks]] if rows is not None else picks if len(picks) else np.arange(1)
+        if len(wanted):
+            state = self.after(*before)
+            made = self._run(level, state, wanted)
+            if rows is None:
+                count = state[level.told[0]].shape[1]
+                rows, done = np.zeros((count, *made.shape[1:]), np.float32), np.zeros(count, bool)
+            rows[wanted], done[wanted] = made, True
+            self._rows[key] = rows, done
+        assert rows is not None
+        return rows
+
+    def _run(self, level: Level, state: Arrays, picks: Picks) -> NDArray[np.float32]:
+        told = {name: state[name][0, picks] for name in level.told}
+        shown = {} if level.places is None else self._views.parts(self._number, state[level.places][0, picks])
+        made: NDArray[np.float32] = self._graphs.run(level.part, told | shown)[level.rows]
+        return made
 
 
 @dataclass(frozen=True)
@@ -81,34 +130,43 @@ class Refined:
     """n walks at each of P prices.
 
     Attributes:
-        counts: int64 [P, n], parts refined; 0 where the walk left before.
+        rows: int64 [P, n, S], how many rows each stage ran.
         agreement, quality: float32 [P, n].
         tallies: [P], whatever `tally` made of all answers at each price.
     """
 
-    counts: NDArray[np.int64]
+    rows: NDArray[np.int64]
     agreement: NDArray[np.float32]
     quality: NDArray[np.float32]
     tallies: list[Any]
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Parts refined of the first level, int64 [P, n]; 0 where the walk left before."""
+        return self.parts(0)
+
+    def parts(self, level: int) -> NDArray[np.int64]:
+        """Parts refined of a level, int64 [P, n]."""
+        return np.asarray(self.rows[..., 1 + 2 * level])
+
     def macs(self, graph: StageGraph) -> NDArray[np.int64]:
         """int64 [P, n]."""
-        first, part, paste = graph.macs
-        return np.where(self.counts > 0, first + self.counts * part + paste, first).astype(np.int64)
+        return np.asarray(self.rows @ np.array(graph.macs, np.int64))
 
     def record(self, prices: NDArray[np.float64], graph: StageGraph) -> Arrays:
         """The arrays of a calibration record (docs/packages.md)."""
-        walked = self.counts > 0
-        ran = np.stack([np.ones_like(self.counts), self.counts, walked], axis=-1).astype(np.uint8)
-        routes, route = np.unique(ran.reshape(-1, 3), axis=0, return_inverse=True)
+        stages = self.rows.shape[-1]
+        routes, route = np.unique(self.rows.astype(np.uint16).reshape(-1, stages), axis=0, return_inverse=True)
+        exits = np.array(graph.exit_of)
+        left = np.where((self.rows > 0) & (exits >= 0), exits, 0).max(axis=-1)
         return {
             "prices": prices,
             "agreement": self.agreement,
             "quality": self.quality,
-            "exits": walked.astype(np.int8),
+            "exits": left.astype(np.int8),
             "macs": self.macs(graph),
             "routes": routes,
-            "route": route.reshape(self.counts.shape).astype(np.int16),
+            "route": route.reshape(self.rows.shape[:2]).astype(np.int16),
         }
 
 
@@ -121,34 +179,45 @@ def walked(
     tally: Callable[[Any, NDArray[np.float32], int], Any],
     *,
     router: Router | None = None,
+    also: Callable[[Sample, int], None] | None = None,
 ) -> Refined:
     """Walk a split at every price by the package's own router.
 
-    `tally(so_far, answer, sample)` gathers what a split's metric needs; `so_far` is None at first.
+    `tally(so_far, answer, sample)` gathers what a split's metric needs; `so_far` is None at first. `also` is handed
+    each input once it was walked, to measure more of it.
     """
-    names, chosen = package.graph.names, router or Refine(package)
-    shape = (len(prices), len(views))
-    counts, agreement, quality = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    chosen, shape = router or Refine(package), (len(prices), len(views))
+    rows = np.zeros((*shape, len(package.graph.names)), np.int64)
+    agreement, quality = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     tallies: list[Any] = [None] * len(prices)
     for number in range(len(views)):
-        sample = Sample.of(graphs, names, views, number)
-        one = {name: array.repeat(len(prices), axis=0) for name, array in sample.first.items()}
-        routing = chosen.route(0, one, prices)
-        answers: dict[int, NDArray[np.float32]] = {}
-        for place, after in enumerate(routing.next.tolist()):
-            picks = routing.picks[place] if routing.picks is not None else None
-            count = 0 if after == LEAVE or picks is None else len(picks)
-            if count not in answers:
-                made = sample.first if picks is None or not count else sample.pasted(graphs, names[2], picks)
-                answers[count] = made["answer"][0]
-            counts[place, number] = count
-        full = package.task.kept(answers[int(counts[0, number])])
+        sample, full = Sample(graphs, views, number), None
         for place in range(len(prices)):
-            answer = answers[int(counts[place, number])]
-            agreement[place, number] = 1 - package.task.loss(package.task.kept(answer), full)
+            picks = route(chosen, graphs, sample, prices[place : place + 1])
+            rows[place, number, 0] = 1
+            for level, some in enumerate(picks):
+                rows[place, number, 1 + 2 * level : 3 + 2 * level] = len(some), 1
+            answer = sample.after(*picks)["answer"][0]
+            kept = package.task.kept(answer)
+            full = kept if full is None else full
+            agreement[place, number] = 1 - package.task.loss(kept, full)
             quality[place, number] = score(answer, number)
             tallies[place] = tally(tallies[place], answer, number)
-    return Refined(counts, agreement, quality, tallies)
+        if also is not None:
+            also(sample, number)
+    return Refined(rows, agreement, quality, tallies)
+
+
+def route(router: Router, graphs: Graphs, sample: Sample, price: NDArray[np.float64]) -> list[Picks]:
+    """The parts that a walk at a price, float64 [1], refines: of each level that it comes to, or passes with none."""
+    picks: list[Picks] = []
+    while len(picks) < len(graphs.levels):
+        routing = router.route(2 * len(picks), sample.after(*picks), price)
+        if routing.next[0] == LEAVE:
+            break
+        some = None if routing.picks is None else routing.picks[0]
+        picks.append(np.zeros(0, np.int64) if some is None else some)
+    return picks
 
 
 def fit_gain(doubt: NDArray[np.floating], gained: NDArray[np.floating], bins: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -175,11 +244,14 @@ def _between(steps: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.
     return np.maximum.accumulate(np.interp(at, middles, values))
 
 
-def prices_for(gain: NDArray[np.floating], part_macs: int) -> NDArray[np.float64]:
-    """Full, 0, the prices at which some bin of doubt stops to pay (spread over them, at most MENU), then cheapest."""
-    worths = np.unique(gain.astype(np.float64) / (part_macs / 1e9))
+def prices_for(gains: Sequence[NDArray[np.floating]], part_macs: Sequence[int]) -> NDArray[np.float64]:
+    """Full, 0, the prices at which some bin of doubt stops to pay (spread over them, at most MENU), then cheapest.
+
+    `gains` are each level's, `part_macs` what one of its parts costs.
+    """
+    worths = [np.unique(gain.astype(np.float64) / (macs / 1e9)) for gain, macs in zip(gains, part_macs, strict=True)]
     # In between as well: a walk leaves whole where its best parts no longer pay, which depends on how many it has.
-    turning = np.unique(np.concatenate([worths, (worths[1:] + worths[:-1]) / 2]))
+    turning = np.unique(np.concatenate([part for each in worths for part in (each, (each[1:] + each[:-1]) / 2)]))
     turning = turning[turning > 0]
     kept = np.unique(np.linspace(0, len(turning) - 1, min(len(turning), MENU - 3)).round().astype(int))
     return np.concatenate([[FULL, 0.0], turning[kept], [CHEAPEST]])

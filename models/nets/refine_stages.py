@@ -5,6 +5,19 @@ from torch import Tensor
 
 from models.export import GraphStage, StagePorts
 from models.nets.refine import Coarse, Grid, Tile, answered, refined
+from models.nets.refine_points import (
+    EACH,
+    HEIGHT,
+    ROWS,
+    WIDTH,
+    Points,
+    margins,
+    packed,
+    replaced,
+    seen_at,
+    told_at,
+    unpacked,
+)
 
 
 class CoarseStage(GraphStage):
@@ -47,18 +60,66 @@ class TileStage(GraphStage):
 
 
 class PasteStage(GraphStage):
-    """The tiles put in place: tiles that weren't refined change nothing."""
+    """The tiles put in place (tiles that weren't refined change nothing), and the points that are still doubtful."""
 
     name = "paste"
-    ports = StagePorts(("cells", "change"), ("score", "answer"))
+    ports = StagePorts(
+        ("cells", "change", "frame"),
+        ("score", "answer", "drawn", "spots", "around", "seen", "doubt_points", "places_points"),
+    )
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
         self.grid, self.temperature = Grid(), temperature
 
-    def forward(self, cells: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-        """Cells and changes [rows, 90, classes, 20, 24] to the answer [rows, 2, 360, 480]."""
-        answer = answered(refined(cells, self.grid.joined(change)), 2, self.temperature)
+    def forward(self, cells: Tensor, change: Tensor, frame: Tensor) -> tuple[Tensor, ...]:
+        """Cells, changes [rows, 90, classes, 20, 24] and uint8 [rows, 360, 480, 3] to score [rows, 1] and the answer
+        [rows, 2, 360, 480]; then of ROWS times EACH points, the most doubtful first: where they are [rows, ROWS, EACH],
+        what is known around them, each row's doubt, and their middles as shares of the frame [rows, ROWS, 2 EACH].
+        """
+        logits = refined(cells, self.grid.joined(change))
+        answer = answered(logits, 2, self.temperature)
+        doubt, spots = (1 - margins(logits / self.temperature)).topk(ROWS * EACH, dim=1)
+        middles = torch.stack([(spots // WIDTH + 0.5) / HEIGHT, (spots % WIDTH + 0.5) / WIDTH], dim=2)
+        return (
+            answer[:, 1].mean(dim=(1, 2))[:, None],
+            answer,
+            answer + 0.0,
+            spots.float().unflatten(1, (ROWS, EACH)),
+            told_at(logits, spots).unflatten(1, (ROWS, EACH)),
+            packed(seen_at(frame, spots)).unflatten(1, (ROWS, EACH)),
+            doubt.unflatten(1, (ROWS, EACH)).mean(dim=2),
+            middles.flatten(1).unflatten(1, (ROWS, 2 * EACH)),
+        )
+
+
+class PointStage(GraphStage):
+    """A row of EACH points to each one's four classes and their probabilities."""
+
+    name = "point"
+    ports = StagePorts(("around", "seen"), ("dots",))
+
+    def __init__(self, net: Points, temperature: float) -> None:
+        super().__init__()
+        self.net, self.temperature = net, temperature
+
+    def forward(self, around: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
+        """[rows, EACH, 9, classes] and [rows, EACH, 64] to [rows, EACH, 8]."""
+        logits = self.net(around.flatten(0, 1), unpacked(seen.flatten(0, 1))) / self.temperature
+        best, place = logits.softmax(dim=2).max(dim=2)
+        return (torch.cat([place.to(best.dtype), best], dim=1).unflatten(0, (-1, EACH)),)
+
+
+class PlaceStage(GraphStage):
+    """The points put in place: points that weren't refined stay as they were drawn."""
+
+    name = "place"
+    ports = StagePorts(("drawn", "spots", "dots"), ("score", "answer"))
+
+    def forward(self, drawn: Tensor, spots: Tensor, dots: Tensor) -> tuple[Tensor, ...]:
+        """[rows, 2, 360, 480], [rows, ROWS, EACH] and [rows, ROWS, EACH, 8] to score and answer."""
+        classes, probability = dots.flatten(1, 2).split(4, dim=2)
+        answer = replaced(drawn, spots.flatten(1).long(), classes, probability)
         return answer[:, 1].mean(dim=(1, 2))[:, None], answer
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models import export, package
 from models.calibration.platt import fit_platt
-from models.calibration.refining import Arrays, Graphs, Refined, Sample, fit_gain, prices_for, walked
+from models.calibration.refining import Arrays, Graphs, Level, Refined, Sample, fit_gain, prices_for, walked
 from models.calibration.temperature import fit_temperature
 from models.data import camvid
 from models.data.boxes import Boxes
@@ -30,7 +30,8 @@ from models.nets.detect import LABELS, PROPOSALS, SIDE, Look, Propose, looks, pe
 from models.nets.detect_stages import LookStage, MergeStage, ProposeStage
 from models.nets.lite_features import pretrained
 from models.package import Title
-from models.recipes.camvid_refine import SEED, macs_of, splits
+from models.recipes.camvid_refine import SEED, macs_of
+from models.recipes.camvid_walks import splits
 from models.training import camvid as cells_training
 from models.training import detect as training
 from service.package.load import Package
@@ -39,7 +40,9 @@ from service.task.detection import Detection
 NAME = "camvid-detect"
 ZOO = Path(__file__).parents[1] / "zoo" / NAME
 STAGES = ("propose", "look", "merge")
-ROWS = "found"
+LEVELS = (Level("look", "merge", "found"),)
+DEFAULT_AGREEMENT = 0.7
+"""What 60 frames can certify at less than three quarters of the MACs; looking at more finds no more."""
 HEADS_EPOCHS, LOOK_EPOCHS = 8, 10
 BINS = 8
 TITLE = Title(
@@ -50,9 +53,15 @@ TITLE = Title(
     family="refinement",
     router="refine",
     # Parts that nobody refines change nothing; without this they would hold what another walk left in the slot.
-    zeros=(ROWS,),
+    zeros=("found",),
     description="Cars, pedestrians, bicyclists in street scenes (CamVid): proposed coarsely, looked at again in doubt.",
+    default_agreement=DEFAULT_AGREEMENT,
 )
+
+
+def graphs_in(folder: Path) -> Graphs:
+    """The package's stages in a folder."""
+    return Graphs(folder, "propose", LEVELS)
 
 
 class CropViews:
@@ -164,13 +173,13 @@ def phase_export(work: Path) -> None:
 
 def _compare(worst: dict[str, float], stages: Sequence[GraphStage], views: CropViews, row: int) -> None:
     """Each graph against its stage, fed torch's own state; then the walk fed its own."""
-    graphs = Graphs(ZOO, ROWS)
+    graphs = graphs_in(ZOO)
     first = dict(zip(stages[0].ports.outputs, stages[0](torch.from_numpy(views.first(row)["image"])), strict=True))
     pixels = views.parts(row, first["places"][0].numpy())["pixels"]
     found = stages[1](torch.from_numpy(pixels), first["told"][0])[0]
     answer = stages[2](first["proposals"], found[None])[1]
-    sample = Sample.of(graphs, STAGES, views, row)
-    walked_to = sample.pasted(graphs, "merge", np.arange(PROPOSALS))["answer"]
+    sample = Sample(graphs, views, row)
+    walked_to = sample.after(np.arange(PROPOSALS))["answer"]
     own = graphs.run("look", {"pixels": pixels, "told": first["told"][0].numpy()})["found"]
     merged = graphs.run("merge", {"proposals": first["proposals"].numpy(), "found": found[None].numpy()})["answer"]
     for name, one, other in (
@@ -221,11 +230,9 @@ def gains(graphs: Graphs, frames: Frames) -> tuple[NDArray[np.float32], NDArray[
     """Doubt of each proposal, and what looking at it alone adds to its frame's F1: [n * 16] each."""
     views, doubts, gained = CropViews(frames), [], []
     for row, truth in enumerate(training.truths(frames.masks)):
-        sample = Sample.of(graphs, STAGES, views, row)
+        sample = Sample(graphs, views, row)
         before = quality(sample.first["answer"][0], truth)
-        after = [
-            quality(sample.pasted(graphs, "merge", np.array([place]))["answer"][0], truth) for place in range(PROPOSALS)
-        ]
+        after = [quality(sample.after(np.array([place]))["answer"][0], truth) for place in range(PROPOSALS)]
         doubts.append(sample.first["doubt"][0])
         gained.append(np.array(after) - before)
     return np.concatenate(doubts), np.concatenate(gained)
@@ -239,18 +246,16 @@ def walk(found: Package, frames: Frames, prices: NDArray[np.float64]) -> Refined
         return [*(so_far or []), answer]
 
     views = CropViews(frames)
-    return walked(
-        found, Graphs(found.path, ROWS), views, prices, lambda answer, row: quality(answer, things[row]), tally
-    )
+    return walked(found, graphs_in(found.path), views, prices, lambda answer, row: quality(answer, things[row]), tally)
 
 
 def phase_calibrate(work: Path) -> None:
     """Tables from the router split, the record from the calibration split; writes the package."""
     router, calibration = splits()
     made = entries()
-    edges, gain = fit_gain(*gains(Graphs(ZOO, ROWS), router), BINS)
+    edges, gain = fit_gain(*gains(graphs_in(ZOO), router), BINS)
     tables: Arrays = {"doubt_edges": edges[None], "doubt_gain": gain[None]}
-    prices = prices_for(gain, made[1]["macs_per_row"])
+    prices = prices_for([gain], [made[1]["macs_per_row"]])
     drafted = package.draft(ZOO, TITLE, made, LABELS, tables)
     record = walk(drafted, calibration, prices).record(prices, drafted.graph)
     minutes = {name: torch.load(work / f"{name}.pt", weights_only=True)["minutes"] for name in ("heads", "look")}

@@ -19,7 +19,7 @@ from models.dense_card import DenseFindings, Metric, Static
 from models.nets.detect import LABELS
 from models.plots import save
 from models.recipes.camvid_card import default_price, few_colours, stage_ms
-from models.recipes.camvid_detect import ROWS, STAGES, ZOO, CropViews, walk
+from models.recipes.camvid_detect import ZOO, CropViews, graphs_in, walk
 from models.training.detect import LEAST_AREA, LEAST_HEIGHT, truths
 from service.package.load import load
 from service.task.detection import MATCH, SHOWN, Detection
@@ -62,10 +62,10 @@ def fixed(graphs: Graphs, devtest: Frames) -> list[list[NDArray[np.float32]]]:
     views = CropViews(devtest)
     made: list[list[NDArray[np.float32]]] = [[] for _ in FIXED]
     for row in range(len(devtest)):
-        sample = Sample.of(graphs, STAGES, views, row)
+        sample = Sample(graphs, views, row)
         # Peaks come sorted by their heat.
         for place, count in enumerate(FIXED):
-            made[place].append(sample.pasted(graphs, "merge", np.arange(count))["answer"][0])
+            made[place].append(sample.after(np.arange(count))["answer"][0])
     return made
 
 
@@ -94,7 +94,7 @@ def failing(found: DenseFindings, devtest: Frames, things: Sequence[Boxes]) -> s
 
 def main() -> None:
     """Command line, without arguments."""
-    package, devtest, graphs = load(ZOO), camvid.load("devtest"), Graphs(ZOO, ROWS)
+    package, devtest, graphs = load(ZOO), camvid.load("devtest"), graphs_in(ZOO)
     things, prices, default = truths(devtest.masks), package.record.prices, default_price(package)
     walks = walk(package, devtest, prices)
     by_label = [precisions(answers, things) for answers in walks.tallies]
@@ -103,7 +103,7 @@ def main() -> None:
         Metric("mean AP50", [float(np.mean(each)) for each in by_label]),
         *(Metric(f"AP50 {name}", [each[place] for each in by_label]) for place, name in enumerate(LABELS)),
     ]
-    ms = stage_ms(graphs, CropViews(devtest), STAGES)
+    ms = stage_ms(graphs, CropViews(devtest))
     found = DenseFindings(package, prices, walks, metrics, ms, default, {}, "proposal")
     first, part, _ = package.graph.macs
     found.statics["the likeliest proposals of every frame"] = [

@@ -109,7 +109,7 @@ class WalkStep(_Shape):
     next: str | None = Field(description="The stage that follows.")
     rows: int = Field(description="Rows of this input that ran: more than 1 where a stage runs over tiles or frames.")
     signals: dict[str, float | list[float]] = Field(description="What the router went by, in its family's words.")
-    seen: list[dict[str, Any]] = Field(description="What it looked at: boxes in pixels, moments, ranges of characters.")
+    seen: list[dict[str, Any]] = Field(description="What it looked at: boxes or points in pixels, moments, characters.")
 
 
 class AnswerShape(_Shape):

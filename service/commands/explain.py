@@ -88,6 +88,6 @@ def _seen(looks: Sequence[Mapping[str, Any]]) -> str:
         f"{name} {_JOINTS.get(name, ',').join(f'{number:g}' for number in np.ravel(value))}"
         for look in looks
         for name, value in look.items()
-        if not isinstance(value, str)
+        if not isinstance(value, str) and name != "points"
     ]
     return f"; saw {', '.join(told)}" if told else ""

@@ -4,13 +4,14 @@ A stage with an exit gives, beside its answer, a doubt for each of N parts (tile
 stage runs the parts that are picked, and the stage after it puts them in place. Deep layer cascade (Li et al., CVPR
 2017) and PointRend (Kirillov et al., CVPR 2020) pick by one threshold or a fixed number; here a table, made on the
 router split, tells how much of the answer a part of that doubt is expected to mend, so a part is picked if that is more
-than the price of its MACs, and a walk goes on if that pays for the putting in place as well.
+than the price of its MACs, and a walk goes on if that pays for the putting in place as well. Where finer parts may
+follow that are cheaper, a walk may pass the coarser ones by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from numpy.typing import NDArray
 from service.core import FULL
 from service.errors import PackageError
 from service.package.load import Package
-from service.package.manifest import FILE
-from service.routing.base import LEAVE, Routing, register
+from service.routing.base import LEAVE, Routing, misbuilt, register
 from service.routing.skipping import port
 
 _GIGA = 1e9
@@ -31,11 +31,13 @@ class _Level:
     """One ragged stage and what leads to it.
 
     Attributes:
-        doubt, places: outputs [rows, N] and [rows, N, coordinates] of the stage before; no `places` without a glimpse.
+        doubt, places: outputs [rows, N] and [rows, N, coordinates] of the stage before; None where it has no `places`.
         after: the ragged place.
         gmacs: GMACs of one of its rows, and of putting them in place.
         edges: float32 [B - 1], inner edges of the bins of doubt.
         gain: float32 [B], the share of the answer that refining such a part is expected to mend.
+        past, ahead: the place behind, if a walk may go there without any of these parts, and the gain per GMAC of the
+            most doubtful part of the level after that; else LEAVE and 0.
     """
 
     doubt: str
@@ -44,6 +46,8 @@ class _Level:
     gmacs: tuple[float, float]
     edges: NDArray[np.float32]
     gain: NDArray[np.float32]
+    past: int = LEAVE
+    ahead: float = 0.0
 
     def gains(self, doubt: NDArray[np.float32]) -> NDArray[np.float64]:
         """Expected gain of each part, float64 [rows, N]."""
@@ -65,8 +69,10 @@ class Refine:
     """Tables, one row for each of L ragged stages: `doubt_edges` float32 [L, B + 1], not falling, and `doubt_gain`
     float32 [L, B], neither below 0 nor falling.
 
+    A stage that leads to a ragged one has an exit, and may lead to the stage behind that as well if a level follows.
     Outputs of the stage before a ragged one: `doubt*` [rows, N], and if that takes glimpses `places*` [rows, N, ..],
-    where each part is to be seen. Of each stage with an exit: `score*` [rows, 1], 0..1.
+    where each part is to be seen; if it takes none, `places*` only tells `explain` where parts are, and may be missing.
+    Of each stage with an exit: `score*` [rows, 1], 0..1.
     """
 
     def __init__(self, package: Package) -> None:
@@ -77,15 +83,23 @@ class Refine:
         self._answers = [stages[stage].answer or "" for stage in graph.stage_of]
         self._scores = [port(stages[s], "score", package) if stages[s].answer else "" for s in graph.stage_of]
         self._levels: dict[int, _Level] = {}
+        best = [
+            float(gain[level, -1]) / (graph.macs[graph.after[place][0]] / _GIGA) for level, place in enumerate(before)
+        ]
         for level, place in enumerate(before):
             stage, after = stages[graph.stage_of[place]], graph.after[place][0]
-            if len(graph.after[place]) > 1 or stage.answer is None:
-                problem = f"stage {stage.name!r} leads to a ragged one"
-                raise PackageError(package.path / FILE, "stages", problem, "give it an exit, and no other next")
+            past, ahead = graph.after[place][1:], best[level + 1 :]
+            if past not in ((), graph.after[after]) or (past and before[level + 1 : level + 2] != [past[0]]):
+                raise misbuilt(package, f"stage {stage.name!r} leads to {after!r} and elsewhere than behind that")
+            if stage.answer is None:
+                raise misbuilt(package, f"stage {stage.name!r} leads to a ragged one without an exit")
             macs = (graph.macs[after] / _GIGA, graph.macs[graph.after[after][0]] / _GIGA)
-            places = port(stage, "places", package) if graph.looks[after] else None
+            told = any(name.startswith("places") for name in stage.outputs)
+            places = port(stage, "places", package) if told or graph.looks[after] else None
             doubt = port(stage, "doubt", package)
             self._levels[place] = _Level(doubt, places, after, macs, edges[level, 1:-1], gain[level])
+            if past:
+                self._levels[place] = replace(self._levels[place], past=past[0], ahead=ahead[0])
 
     def route(self, stage: int, outputs: Mapping[str, NDArray[Any]], prices: NDArray[np.float64]) -> Routing:
         """See `Router.route`. `signals` tell how many parts are picked, and what they are expected to mend."""
@@ -109,11 +123,12 @@ class Refine:
             shown = outputs[level.places]
             looks = [None if pick is None else shown[row, pick] for row, pick in enumerate(picks)]
         paid = [gain[:count].sum() if on else 0.0 for gain, count, on in zip(gains, counts, goes, strict=True)]
+        passes = np.where(level.ahead > prices, np.int16(level.past), np.int16(LEAVE))
         return Routing(
-            np.where(goes, np.int16(level.after), np.int16(LEAVE)),
+            np.where(goes, np.int16(level.after), passes),
             answer,
             score,
-            worth,
+            np.maximum(worth, level.ahead),
             {"refined": np.where(goes, counts, 0).astype(np.float32), "expected_gain": np.array(paid, np.float32)},
             looks,
             picks,

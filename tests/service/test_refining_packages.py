@@ -17,10 +17,17 @@ from service.task.maps import unrolled
 from tests.conftest import StartServer
 from tests.service.wire import CLIENT, answer, inputs
 
-NAMES = {"camvid-refine": ("coarse", "tile", "paste"), "camvid-detect": ("propose", "look", "merge")}
+NAMES = {
+    "camvid-refine": ("coarse", "tile", "paste", "point", "place"),
+    "camvid-detect": ("propose", "look", "merge"),
+}
 TARGETS = {"camvid-refine": 0.9, "camvid-detect": 0.6}
 """Agreements that are certified on the way between the cheapest walk and the full one."""
 FRAMES = range(0, 116, 14)
+POINT = 3
+FEW = 0.86
+"""Agreement that is certified without a tile, but with points."""
+COARSE_MMACS, TILE_MMACS, POINT_MMACS = 346.9, 10.30656, 1.659648
 
 
 @pytest.fixture(scope="module", params=list(NAMES))
@@ -53,9 +60,13 @@ def walks(url: str, name: str, frames: list[bytes], query: str = "", **budget: A
     return answers
 
 
-def refined(answers: list[dict[str, Any]]) -> list[int]:
-    """How many parts each walk refined, as its boxes tell."""
-    return [sum(len(step["seen"]) for step in one["walk"][1:]) for one in answers]
+def refined(answers: list[dict[str, Any]], stage: int = 1) -> list[int]:
+    """How many parts each walk refined, as its boxes or points tell."""
+    return [sum(len(step["seen"]) for step in one["walk"] if stage_of(one, step) == stage) for one in answers]
+
+
+def stage_of(one: dict[str, Any], step: dict[str, Any]) -> int:
+    return NAMES[one["model"]].index(step["stage"])
 
 
 def mmacs(answers: list[dict[str, Any]]) -> list[float]:
@@ -117,3 +128,38 @@ def test_the_protocol_carries_it_as_tensors(served: str, name: str, frames: list
     told = CLIENT.get(f"{served}/v2/models/{name}").json()["outputs"]
     wanted = ["map", "probability"] if name == "camvid-refine" else ["label", "probability", "box"]
     assert [one["name"] for one in told] == wanted
+
+
+@pytest.mark.parametrize("name", ["camvid-refine"], scope="module")
+def test_points_are_refined_last_and_explain_shows_which(served: str, name: str, frames: list[bytes]) -> None:
+    full, some, few, none = (
+        walks(served, name, frames, **budget)
+        for budget in ({"agreement": 1}, {}, {"agreement": FEW}, {"compute_mmacs": COARSE_MMACS})
+    )
+    assert set(refined(full, POINT)) == {64}
+    assert set(refined(few)) == {0}, "points pay where tiles don't"
+    assert len(set(refined(few, POINT))) > 2
+    assert all(one["exit"] == "coarse" for one in none)
+    assert np.mean(mmacs(some)) < 0.6 * np.mean(mmacs(full))
+    for one in full[:2]:
+        *_, pasted, point, placed = one["walk"]
+        spots = np.array([spot for row in point["seen"] for spot in row["points"]])
+        assert (len(spots), len(np.unique(spots, axis=0))) == (4096, 4096)
+        assert spots.min() >= 0
+        assert (spots.max(axis=0) < [360, 480]).all()
+        assert pasted["signals"]["refined"] == 64
+        assert point["rows"] == 64
+        assert placed["seen"] == []
+    by_hand = COARSE_MMACS + 90 * TILE_MMACS + 64 * POINT_MMACS
+    assert mmacs(full)[0] == pytest.approx(by_hand, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["camvid-refine"], scope="module")
+def test_the_picture_has_the_points(served: str, name: str, frames: list[bytes]) -> None:
+    drawn = []
+    for answers in (walks(served, name, frames[:2], agreement=target) for target in (1, 0.5)):
+        picture = Image.open(BytesIO(base64.b64decode(answers[0]["picture"].partition(",")[2]))).convert("RGB")
+        colours = np.asarray(picture, int)
+        drawn.append((np.abs(colours - [0, 255, 156]).sum(axis=2) < 40).sum())
+    assert drawn[0] > 1000
+    assert drawn[1] < 20

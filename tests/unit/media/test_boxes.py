@@ -89,3 +89,19 @@ def test_the_picture_shows_a_frame_for_each_box(photo: Image.Image, encode: Enco
     assert max(drawn.size) == SIDE
     bare = np.asarray(Image.open(BytesIO(source.picture([]) or b"")).convert("RGB")).astype(int)
     assert (np.abs(np.asarray(drawn.convert("RGB")) - bare).max(axis=2) > 100).sum() > 1000
+
+
+def test_points_are_told_and_drawn_as_dots(encode: Encode) -> None:
+    frame = ImageGlimpse(glimpse="image", height=10, width=10)
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    at = np.array([[0, 0, 0.25, 0.75, 0.5, 0], [0.5, 0.5, 0.999, 0.999, 0, 0.999]], np.float32)
+    for source in (ImageSource.open(encode(Image.fromarray(pixels), "PNG")), PixelSource(pixels)):
+        told = source.tells(frame, at)
+        assert told == [{"points": [[0, 10], [5, 25], [10, 10]]}, {"points": [[10, 20], [19, 29], [0, 29]]}]
+        plain, drawn = (
+            np.asarray(Image.open(BytesIO(source.picture(seen) or b"")).convert("RGB"), int) for seen in ([], told)
+        )
+        lit = np.argwhere((drawn != plain).any(axis=2))
+        scale = SIDE / 40
+        wanted = {(int(y * scale), int(x * scale)) for look in told for y, x in look["points"]}
+        assert {(y, x) for y, x in lit.tolist()} == wanted

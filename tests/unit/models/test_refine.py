@@ -13,7 +13,8 @@ from models import export
 from models.nets.carafe import WAYS, Carafe, Deconv, upsampling
 from models.nets.lite_features import LiteFeatures
 from models.nets.refine import Coarse, Grid, Tile, answered, refined
-from models.nets.refine_stages import CoarseStage, PasteStage, TileStage, cut, whole
+from models.nets.refine_points import EACH, ROWS, Points, replaced, seen_at, told_at
+from models.nets.refine_stages import CoarseStage, PasteStage, PlaceStage, PointStage, TileStage, cut, whole
 
 GRID = Grid()
 
@@ -83,9 +84,18 @@ def test_stages_walk_to_what_the_nets_say(nets: tuple[Coarse, Tile], tmp_path: P
     coarse, tile = nets
     frame = torch.randint(0, 256, (2, 360, 480, 3), dtype=torch.uint8)
     image = frame[:, ::2, ::2].contiguous()
-    stages = (CoarseStage(coarse, 1.2).eval(), TileStage(tile).eval(), PasteStage(1.2).eval())
-    state: dict[str, Tensor] = {"image": image}
-    walked: export.Arrays = {"image": image.numpy()}
+    torch.manual_seed(3)
+    points = Points(11).eval()
+    torch.nn.init.normal_(points.change.weight, std=0.3)
+    stages = (
+        CoarseStage(coarse, 1.2).eval(),
+        TileStage(tile).eval(),
+        PasteStage(1.2).eval(),
+        PointStage(points, 0.9).eval(),
+        PlaceStage().eval(),
+    )
+    state: dict[str, Tensor] = {"image": image, "frame": frame}
+    walked: export.Arrays = {"image": image.numpy(), "frame": frame.numpy()}
     pixels = cut(frame.permute(0, 3, 1, 2)).permute(0, 1, 3, 4, 2).contiguous()
     for stage in stages:
         inputs = tuple(state[name] for name in stage.ports.inputs)
@@ -97,13 +107,28 @@ def test_stages_walk_to_what_the_nets_say(nets: tuple[Coarse, Tile], tmp_path: P
         if stage.name == "coarse":
             state |= {"pixels": pixels.flatten(0, 1), "told": state["told"].flatten(0, 1)}
             walked |= {"pixels": pixels.flatten(0, 1).numpy(), "told": walked["told"].reshape(-1, 32, 7, 8)}
+            assert walked["doubt"].shape == (2, GRID.tiles)
+            assert np.array_equal(walked["places"][0], GRID.boxes().numpy())
         if stage.name == "tile":
             state["change"] = state["change"].unflatten(0, (2, GRID.tiles))
             walked["change"] = walked["change"].reshape(2, GRID.tiles, 11, 20, 24)
+        if stage.name == "paste":
+            spots = torch.from_numpy(walked["spots"]).flatten(1).long()
+            for name in ("around", "seen"):
+                walked[name] = walked[name].reshape(-1, *walked[name].shape[2:])
+                state[name] = state[name].flatten(0, 1)
+        if stage.name == "point":
+            state["dots"] = state["dots"].unflatten(0, (2, ROWS))
+            walked["dots"] = walked["dots"].reshape(2, ROWS, EACH, 8)
     own = whole(coarse, tile, image.permute(0, 3, 1, 2).float(), frame.permute(0, 3, 1, 2).float())
-    assert np.abs(answered(own, 2, 1.2)[:, 1].numpy() - walked["answer"][:, 1]).max() < export.TOLERANCE
-    assert walked["doubt"].shape == (2, GRID.tiles)
-    assert np.array_equal(walked["places"][0], GRID.boxes().numpy())
+    drawn = answered(own, 2, 1.2)
+    assert np.abs(drawn.numpy()[:, 1] - walked["drawn"][:, 1]).max() < export.TOLERANCE
+    # Points of nearly the same doubt may change places between torch and the graph: the graph's are asked for.
+    around, seen = told_at(own, spots).flatten(0, 1), seen_at(frame, spots).flatten(2).flatten(0, 1)
+    probability, place = (points(around, seen.float()) / 0.9).softmax(dim=2).max(dim=2)
+    dotted = replaced(drawn, spots, place.float().unflatten(0, (2, -1)), probability.unflatten(0, (2, -1)))
+    assert np.abs(dotted.numpy()[:, 1] - walked["answer"][:, 1]).max() < export.TOLERANCE
+    assert np.abs(walked["answer"][:, 1] - walked["drawn"][:, 1]).max() > 0.01
 
 
 def test_tiles_that_arent_refined_change_nothing(nets: tuple[Coarse, Tile]) -> None:
