@@ -36,7 +36,9 @@ VARIANTS = (
     Options(low_rank=0.75),
     Options(low_rank=0.5),
     Options(prune=0.25),
+    Options(prune=0.5),
     Options(prune=0.25, low_rank=0.75, quantize="int8"),
+    Options(prune=0.5, low_rank=0.5, quantize="int8"),
 )
 PASSES, ROUNDS = 7, 40
 BEGIN, END = "<!-- begin: models.compress.study -->\n", "<!-- end -->\n"
@@ -55,7 +57,9 @@ def make(package: Package, work: Path, _: Path) -> None:
         name = f"{package.name}-{options.suffix}"
         if not (work / name / FILE).exists():
             print(name, flush=True)
-            compress(package, options, work / name, name)
+            # Under another name until it is whole: a run that is stopped must not leave what looks like a package.
+            compress(package, options, work / f"{name}.new", name)
+            (work / f"{name}.new").replace(work / name)
 
 
 def measure(package: Package, work: Path, _: Path) -> None:
