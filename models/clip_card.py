@@ -20,7 +20,7 @@ from models.findings import default_place
 from models.plots import save
 from service.package.load import Package
 
-BACKBONE = "see"
+BACKBONE, PEEK = "see", "peek"
 SHOWN = 12
 """Prices in the table, if the path has as many."""
 
@@ -56,6 +56,8 @@ class ClipFindings:
     points: tuple[ClipPoint, ...]
     default: int
     frames: NDArray[np.int64]
+    skipped: NDArray[np.int64] | None
+    """int [P, n], updates that a peek skipped; None where nothing peeks."""
     other: Mapping[str, NDArray[np.float64]]
     baselines: tuple[Baseline, ...]
     scenes: NDArray[np.int64]
@@ -115,6 +117,7 @@ def find(
         points=points,
         default=default,
         frames=frames,
+        skipped=ran[:, :, kinds == PEEK].sum(axis=2) - frames if PEEK in kinds else None,
         other={kind: ran[:, :, kinds == kind].sum(axis=2).mean(axis=1) for kind in others},
         baselines=tuple(
             Baseline(
@@ -169,7 +172,7 @@ def baseline_table(findings: ClipFindings) -> str:
     rows = []
     for each in findings.baselines:
         best, apart = beside(findings, each)
-        cells = ["nothing so cheap", "", ""] if best is None else [_mmacs(best.macs), _points(best), _signed(apart)]
+        cells = ["nothing so cheap", "", ""] if best is None else [_mmacs(best.macs), _points(best), signed(apart)]
         rows.append([each.name, _mmacs(each.macs), str(each.accuracy), *cells])
     head = ["every clip the same", "MMACs", "accuracy % (95 %)", "walks: MMACs", "accuracy %", "points apart (95 %)"]
     return table(head, rows)
@@ -185,7 +188,8 @@ def beside(findings: ClipFindings, baseline: Baseline) -> tuple[ClipPoint | None
 
 
 def write(findings: ClipFindings, text: Mapping[str, str], folder: Path) -> None:
-    """README.md, curve.png and frames.png; `text` holds title, words, training, limits and certified."""
+    """README.md, curve.png and frames.png; `text` holds title, words, default, uniform, loses, certified, training and
+    limits."""
     _plot_curve(findings, folder / "curve.png")
     _plot_frames(findings, folder / "frames.png")
     full, default, near = findings.points[0], findings.points[findings.default], findings.cheapest_within(1)
@@ -202,8 +206,8 @@ def write(findings: ClipFindings, text: Mapping[str, str], folder: Path) -> None
         f"# {text['title']}\n\n{text['words']}",
         f"![accuracy against compute](curve.png)\n\n{summary}",
         f"## By price\n{price_table(findings)}\n\n{_MS}",
-        f"## Against uniform sampling\n{baseline_table(findings)}\n\n{_UNIFORM}",
-        f"## What was read\n![how many frames](frames.png)\n\n{_parts(findings)}",
+        f"## Against uniform sampling\n{baseline_table(findings)}\n\n{text['uniform']}",
+        f"## What was read\n![how many frames](frames.png)\n\n{_parts(findings)}\n\n{text.get('further', '')}",
         f"## What loses\nRight on the full walk and wrong at the default price: {lost}.\n{text['loses']}",
         f"## Certificates\n{text['certified']}",
         f"## Data and training\n{text['training']}",
@@ -215,11 +219,6 @@ def write(findings: ClipFindings, text: Mapping[str, str], folder: Path) -> None
 _MS = (
     "frames: seen by the backbone. ms: the sum of the measured times of the stages run, batch 1, one thread, without "
     "decoding, on a machine that others used as well. Intervals: bootstrap over scenes. ECE: 15 bins."
-)
-_UNIFORM = (
-    "The same backbone, head and pools over 1, 2, 4, 8 and 16 evenly spread frames of every clip, and the same "
-    "with the coarse network alone (the smaller static net). Beside each: the dearest price that costs no "
-    "more, clip by clip."
 )
 
 
@@ -246,7 +245,8 @@ def _points(point: ClipPoint) -> str:
     return f"{point.accuracy.mean * 100:.1f}"
 
 
-def _signed(apart: Interval) -> str:
+def signed(apart: Interval) -> str:
+    """Points with their sign."""
     return f"{apart.mean * 100:+.1f} ({apart.low * 100:+.1f} to {apart.high * 100:+.1f})"
 
 
@@ -262,7 +262,8 @@ def _plot_curve(findings: ClipFindings, file: Path) -> None:
     axes.plot(default.macs / 1e6, default.accuracy.mean * 100, "o", color="C0", label="default")
     for start, mark, name in (("uniform", "C3^:", "uniform frames"), ("coarse", "C1s:", "coarse network, uniform")):
         some = [each for each in findings.baselines if each.name.startswith(start)]
-        axes.plot([each.macs / 1e6 for each in some], [each.accuracy.mean * 100 for each in some], mark, label=name)
+        if some:
+            axes.plot([each.macs / 1e6 for each in some], [each.accuracy.mean * 100 for each in some], mark, label=name)
     axes.set(xscale="log", xlabel="mean multiply-adds per clip, millions", ylabel="accuracy on devtest, %")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
@@ -270,15 +271,20 @@ def _plot_curve(findings: ClipFindings, file: Path) -> None:
 
 
 def _plot_frames(findings: ClipFindings, file: Path) -> None:
-    figure = Figure(figsize=(7, 2.4), layout="constrained")
     last = len(findings.points) - 1
     places = list(dict.fromkeys((findings.default, last // 2, last)))
-    most = int(findings.frames.max())
-    for axes, place in zip(np.ravel(figure.subplots(1, len(places), sharey=True)), places, strict=True):
-        counts = np.bincount(findings.frames[place], minlength=most + 1)
-        axes.bar(range(most + 1), counts / counts.sum() * 100)
-        axes.set_title(_named(findings, findings.points[place]), fontsize=8)
-        axes.set(xlabel="frames seen", ylabel="clips, %")
+    shown = {"frames seen": findings.frames}
+    if findings.skipped is not None:
+        shown["updates skipped"] = findings.skipped
+    figure = Figure(figsize=(7, 2.4 * len(shown)), layout="constrained")
+    grid = figure.subplots(len(shown), len(places), sharey=True, squeeze=False)
+    for row, (what, counted) in zip(grid, shown.items(), strict=True):
+        most = int(findings.frames.max())
+        for axes, place in zip(row, places, strict=True):
+            counts = np.bincount(counted[place], minlength=most + 1)
+            axes.bar(range(len(counts)), counts / counts.sum() * 100)
+            axes.set_title(_named(findings, findings.points[place]), fontsize=8)
+            axes.set(xlabel=what, ylabel="clips, %")
     save(figure, file, dpi=80)
 
 
@@ -296,7 +302,7 @@ def summary(findings: ClipFindings) -> dict[str, Any]:
             for name, point in named.items()
         },
         "against": {
-            name: None if best is None else f"{_points(best)} ({_signed(apart)})"
+            name: None if best is None else f"{_points(best)} ({signed(apart)})"
             for name, (best, apart) in against.items()
         },
         "uniform": {each.name: str(each.accuracy) for each in findings.baselines},

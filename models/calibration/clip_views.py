@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration.views import Where
-from models.data import ucf101
+from models.data.clips import ClipSet, Part
 from service.media.video import VideoSource
 from service.package.glimpses import FramesGlimpse, Glimpse
 from service.package.manifest import Manifest
@@ -17,18 +17,19 @@ from service.routing.moments import moments
 
 
 class ClipViews:
-    """Clips of a part as the server's walks see them, at the moments (k + 0.5) / 16 only.
+    """Clips of a part as the server's walks see them, at the moments (k + 0.5) / M of their set only.
 
     Decoded by `VideoSource`, in time order, once for each kind of glimpse that the manifest asks for; kept in `folder`.
     """
 
     def __init__(
-        self, manifest: Manifest, folder: Path, part: ucf101.Part, rows: NDArray[np.int64] | None = None
+        self, manifest: Manifest, folder: Path, source: ClipSet, part: Part, rows: NDArray[np.int64] | None = None
     ) -> None:
         """`rows` of the part, or all of it."""
+        self._moments = source.moments
         self._kept: dict[str, NDArray[np.uint8]] = {}
         for spec in (spec for stage in manifest.stages for spec in stage.glimpses.values()):
-            self._kept[_key(spec)] = served(spec, folder, part, rows)
+            self._kept[_key(spec)] = served(spec, folder, source, part, rows)
 
     def __len__(self) -> int:
         """See `Views`."""
@@ -45,27 +46,29 @@ class ClipViews:
         wheres = [spec.default if where is None else where for where in at]
         owner = np.repeat(samples, [len(where) for where in wheres if where is not None])
         shares = np.concatenate([where[:, 0] for where in wheres if where is not None])
-        return np.asarray(kept[owner, (shares * ucf101.MOMENTS).astype(np.int64)])
+        return np.asarray(kept[owner, (shares * self._moments).astype(np.int64)])
 
 
 def _key(spec: Glimpse) -> str:
     return "-".join(str(size) for size in (spec.glimpse, *spec.shape))
 
 
-def served(spec: Glimpse, folder: Path, part: ucf101.Part, rows: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
-    """What a glimpse shows of clips at every moment: uint8 [n, 16, h, w, 3]; of `rows`, or of the whole part."""
+def served(
+    spec: Glimpse, folder: Path, source: ClipSet, part: Part, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.uint8]:
+    """What a glimpse shows of clips at every moment: uint8 [n, M, h, w, 3]; of `rows`, or of the whole part."""
     file = folder / f"served-{part}{'' if rows is None else len(rows)}-{_key(spec)}.npy"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        clips = ucf101.load(part)
+        clips = source.load(part)
         videos = clips.videos if rows is None else clips.take(rows).videos
-        np.save(file, np.stack([_decoded(video, spec) for video in videos]))
+        np.save(file, np.stack([_decoded(video, spec, source.moments) for video in videos]))
     kept: NDArray[np.uint8] = np.load(file, mmap_mode="r")
     return kept
 
 
-def _decoded(video: bytes, spec: Glimpse) -> NDArray[np.uint8]:
+def _decoded(video: bytes, spec: Glimpse, count: int) -> NDArray[np.uint8]:
     source = VideoSource.open(video, content_type="video/mp4")
     if isinstance(spec, FramesGlimpse):
         return np.asarray(source.look(spec, None)[0])
-    return source.look(spec, moments(ucf101.MOMENTS))
+    return source.look(spec, moments(count))

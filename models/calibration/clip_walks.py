@@ -4,13 +4,15 @@ The server's routers decide the same (service/routing/frames.py and its neighbou
 were chosen on clips whose groups no part of the network had seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.calibration.stops import stop_tables
 from models.calibration.walks import menu
 from service.core import FULL
 from service.routing.early_exit import softmax, worth
@@ -94,6 +96,45 @@ def knobs_by_price(
     settings = np.array([grid[place] for place in chosen], np.float32)
     kept = np.append(True, np.diff(settings) > 0)
     return every[kept], settings[kept]
+
+
+@dataclass(frozen=True)
+class Skips:
+    """Walks that don't stop, at G settings of the novelty from which on a frame is seen (the first: every frame).
+
+    `grid` float32 [G], rising; `took` bool [G, laps, n], which frames were seen; `logits` float32 [G, laps, n,
+    classes], the answer that stands after each lap, by heads that never saw the clip.
+    """
+
+    grid: NDArray[np.float32]
+    took: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+
+    def tables(self, labels: NDArray[np.integer], macs: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+        """Tables of the router `frames`: gain maps of the walk that skips nothing, and for each price the setting of
+        the best value. `macs` of `peek`, `see` and `pool`."""
+        laps, rows = np.arange(1, len(self.took[0]) + 1), np.arange(len(labels))
+        found = stop_tables(self.logits[0], labels, laps * (macs["peek"] + macs["see"] + macs["pool"]))
+        rule = StopRule.of(found)
+
+        def judged(price: float, knob: float) -> tuple[float, float]:
+            [place] = np.flatnonzero(self.grid == np.float32(knob))
+            took = self.took[place]
+            right, spent = stopped(rule, found["temperature"], self.logits[place], took, labels, price)
+            seen = np.cumsum(took, axis=0)[spent, rows]
+            cost = (spent + 1) * macs["peek"] + seen * (macs["see"] + macs["pool"])
+            return float(right.mean()), float(cost.mean() / 1e9)
+
+        prices = [price for price in rule.prices.tolist() if np.isfinite(price)][::4]
+        knob_prices, knobs = knobs_by_price(prices, self.grid.tolist(), judged)
+        return found | {"knob_prices": knob_prices, "knobs": knobs}
+
+
+def moved(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far each lap but the first moved the answer: total variation, float32 [laps - 1, n], from logits [laps, n,
+    classes]."""
+    answers = np.stack([softmax(each) for each in logits])
+    return np.asarray(np.abs(np.diff(answers, axis=0)).sum(axis=2) / 2)
 
 
 def knobs_by_log_law(

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.data import ucf101
-from models.data.ucf101 import MOMENTS, Part
+from models.data import clips, ucf101
+from models.data.clips import Part
+from models.data.ucf101 import MOMENTS
 from models.nets import lite0
 from models.nets.clips import COARSE, FRAME, THUMB
 from models.nets.coarse_fine import COARSE_STEP
@@ -66,18 +67,18 @@ class ClipCache:
         return kept
 
     def _features(self, part: Part, net: Lite0, size: tuple[int, int]) -> NDArray[np.float16]:
-        clips = self.frames(part)
-        made = np.zeros((len(clips), MOMENTS, net.features), np.float16)
+        frames = self.frames(part)
+        made = np.zeros((len(frames), MOMENTS, net.features), np.float16)
         # bf16 is precise enough to train on; what is certified runs in float32.
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            for row, clip in enumerate(clips):
+            for row, clip in enumerate(frames):
                 made[row] = net(torch.from_numpy(_fitted(clip, size))).float().numpy()
         return made
 
 
 def _frames(part: Part) -> NDArray[np.uint8]:
-    shares = ucf101.moments()
-    return np.stack([ucf101.shown(video, shares) for video in ucf101.load(part).videos])
+    shares = clips.moments(MOMENTS)
+    return np.stack([clips.shown(video, shares) for video in ucf101.load(part).videos])
 
 
 def _fitted(clip: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

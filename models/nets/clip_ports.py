@@ -9,18 +9,22 @@ from torch import Tensor
 
 from models.export import StagePorts
 from models.nets.clip_agent import HIDDEN, SEEN
-from models.nets.clips import COARSE, FEATURES, FRAME, THUMB
+from models.nets.clips import COARSE, FEATURES, FRAME, THUMB, WIDE
 from models.nets.coarse_fine import COARSE_FEATURES
+from models.nets.kept import KEPT
 from models.nets.peek import NUMBERS
 
 MOMENTS = 16
-PICTURES = {"frame": FRAME, "small": COARSE, "thumb": THUMB}
+PICTURES = {"frame": FRAME, "wide": WIDE, "small": COARSE, "thumb": THUMB}
 STATES = {
     "features": (FEATURES,),
     "best": (FEATURES,),
     "total": (FEATURES,),
     "count": (1,),
     "looked": (MOMENTS, NUMBERS + 1),
+    "kept": (KEPT, NUMBERS + 1),
+    "here": (NUMBERS,),
+    "least": (FEATURES,),
     "c_best": (COARSE_FEATURES,),
     "c_total": (COARSE_FEATURES,),
     "c_count": (1,),

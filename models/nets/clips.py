@@ -18,6 +18,8 @@ from models.nets.lite0 import Lite0
 
 FRAME = (160, 208)
 """Height and width of the frames that the backbone sees: all but three columns a side of a 214x160 clip."""
+WIDE = (192, 256)
+"""Of those that wagon-monitor's backbone sees: its clips as they are stored."""
 THUMB = (32, 40)
 """Of the pictures that peeks and scorers see."""
 COARSE = (64, 80)
@@ -27,14 +29,15 @@ THUMB_FEATURES = 32
 
 
 class See(GraphStage):
-    """The backbone: a frame to its features. The same graph in every package."""
+    """The backbone: a frame to its features. The same graph in every package whose frames have one size."""
 
-    def __init__(self, net: Lite0) -> None:
+    def __init__(self, net: Lite0, picture: str = "frame") -> None:
+        """`picture` is the port's name, which tells the size (models/nets/clip_ports.py)."""
         super().__init__()
-        self.net, self.name, self.ports = net, "see", StagePorts(("frame",), ("features",))
+        self.net, self.name, self.ports = net, "see", StagePorts((picture,), ("features",))
 
     def forward(self, frame: Tensor) -> Tensor:
-        """uint8 [rows, 160, 208, 3] to float32 [rows, 1280], none negative."""
+        """uint8 [rows, height, width, 3] to float32 [rows, 1280], none negative."""
         features: Tensor = self.net(frame)
         return features
 

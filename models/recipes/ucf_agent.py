@@ -18,18 +18,8 @@ from models.calibration.stops import stop_tables
 from models.export import GraphStage
 from models.nets.clip_agent import ScanMemory, Think
 from models.nets.clips import See
-from models.recipes.ucf import (
-    DEFAULT_AGREEMENT,
-    FIRST,
-    MOMENTS,
-    SEED,
-    Arrays,
-    ClipRecipe,
-    Fitting,
-    Trained,
-    entry,
-    fine_heads,
-)
+from models.recipes.clip_recipe import SEED, Arrays, Trained, entry
+from models.recipes.ucf import DEFAULT_AGREEMENT, FIRST, MOMENTS, Fitting, UcfRecipe, fine_heads
 from models.training.clip_agent import train_agent, walked
 
 WORDS = """`scan` remembers sixteen 40x32 thumbnails of the clip and names the first moment; then in a loop `see` is
@@ -43,7 +33,7 @@ first hardly matters in these clips, and what it has learned of when to stop is 
 completeness, as others found (FrameExit, CVPR 2021)."""
 
 
-class AgentRecipe(ClipRecipe):
+class AgentRecipe(UcfRecipe):
     """Scan, then see and think in a loop."""
 
     def trained(self, data: Fitting) -> Trained:

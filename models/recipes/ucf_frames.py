@@ -15,26 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import package
-from models.calibration.clip_walks import StopRule, knobs_by_price, stopped
-from models.calibration.stops import stop_tables
+from models.calibration.clip_walks import Skips, moved
 from models.export import GraphStage
 from models.nets import peek
 from models.nets.clips import Pool, See
 from models.nets.peek import NUMBERS, Peek, cells, distance
-from models.recipes.ucf import (
-    DEFAULT_AGREEMENT,
-    FIRST,
-    MOMENTS,
-    ORDER,
-    Arrays,
-    ClipRecipe,
-    Fitting,
-    Trained,
-    entry,
-    fine_heads,
-    held_out,
-)
-from service.routing.early_exit import softmax
+from models.recipes.clip_recipe import Arrays, Trained, entry
+from models.recipes.ucf import DEFAULT_AGREEMENT, FIRST, MOMENTS, ORDER, Fitting, UcfRecipe, fine_heads, held_out
 
 WORDS = """Each lap of a loop is one moment, the middle of the clip first, then its ends, then the middles of what
 lies between (the order of FrameExit, CVPR 2021). `peek` compares a 40x32 thumbnail with those before and says how
@@ -50,7 +37,7 @@ KNOBS = 9
 """Settings of the novelty that are tried for each price."""
 
 
-class FramesRecipe(ClipRecipe):
+class FramesRecipe(UcfRecipe):
     """Peek, see, pool."""
 
     def trained(self, data: Fitting) -> Trained:
@@ -62,27 +49,13 @@ class FramesRecipe(ClipRecipe):
         novelty = torch.sigmoid(steepness * torch.log(apart + 1e-3) + shift).numpy()
         grid = np.array([0.0, *np.quantile(novelty[1:], np.linspace(0.1, 0.95, KNOBS - 1))], np.float32)
         thinned = np.stack([held_out(data, heads, features, taken(novelty, knob)) for knob in grid])
+        took = np.stack([taken(novelty, knob) for knob in grid])
         stages = [Peek(steepness, shift), See(data.cache.backbone), Pool(heads[-1])]
-        return Trained(stages, {"novelty": novelty, "grid": grid, "thinned": thinned})
+        return Trained(stages, {"grid": grid, "took": took, "logits": thinned})
 
     def tables(self, told: Arrays, labels: NDArray[np.int64], macs: Mapping[str, int]) -> Arrays:
         """See `ClipRecipe.tables`."""
-        lap = macs["peek"] + macs["see"] + macs["pool"]
-        found = stop_tables(told["thinned"][0], labels, np.arange(1, MOMENTS + 1) * lap)
-        rule = StopRule.of(found)
-
-        def judged(price: float, knob: float) -> tuple[float, float]:
-            took = taken(told["novelty"], knob)
-            logits = told["thinned"][int(np.flatnonzero(told["grid"] == np.float32(knob))[0])]
-            right, spent = stopped(rule, found["temperature"], logits, took, labels, price)
-            seen = np.cumsum(took, axis=0)
-            rows = np.arange(len(labels))
-            cost = (spent + 1) * macs["peek"] + seen[spent, rows] * (macs["see"] + macs["pool"])
-            return float(right.mean()), float(cost.mean() / 1e9)
-
-        prices = [price for price in rule.prices.tolist() if np.isfinite(price)][::4]
-        knob_prices, knobs = knobs_by_price(prices, told["grid"].tolist(), judged)
-        return found | {"knob_prices": knob_prices, "knobs": knobs}
+        return Skips(told["grid"], told["took"], told["logits"]).tables(labels, macs)
 
     def entries(self, folder: Path, stages: Mapping[str, GraphStage]) -> list[dict[str, Any]]:
         """See `ClipRecipe.entries`."""
@@ -103,13 +76,6 @@ def distances(thumbs: Tensor) -> Tensor:
         told.append(distance(seen[:, lap], looked)[:, 0])
         looked[:, lap] = torch.cat([seen[:, lap], torch.ones(n, 1)], dim=1)
     return torch.stack(told)
-
-
-def moved(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How far each lap but the first moved the answer: total variation, float32 [15, n], from logits [16, n,
-    classes]."""
-    answers = np.stack([softmax(each) for each in logits])
-    return np.asarray(np.abs(np.diff(answers, axis=0)).sum(axis=2) / 2)
 
 
 def taken(novelty: NDArray[np.float32], knob: float) -> NDArray[np.bool_]:

@@ -21,20 +21,8 @@ from models.calibration.stops import stop_tables
 from models.export import GraphStage
 from models.nets.clips import PoolHead, See
 from models.nets.coarse_fine import Coarse, Gate, Merge
-from models.recipes.ucf import (
-    DEFAULT_AGREEMENT,
-    FIRST,
-    MOMENTS,
-    ORDER,
-    SEED,
-    Arrays,
-    ClipRecipe,
-    Fitting,
-    Trained,
-    coarse_heads,
-    entry,
-    fine_heads,
-)
+from models.recipes.clip_recipe import SEED, Arrays, Trained, entry
+from models.recipes.ucf import DEFAULT_AGREEMENT, FIRST, MOMENTS, ORDER, Fitting, UcfRecipe, coarse_heads, fine_heads
 from models.training.gates import train_gate
 
 WORDS = """Each lap of a loop is one moment, in the order of ucf-frames. `coarse`, the backbone's own first five steps
@@ -53,7 +41,7 @@ DRAWS = (0.1, 0.3, 0.6)
 """How often the fine network runs on the walks that the gate learns from."""
 
 
-class HierarchicalRecipe(ClipRecipe):
+class HierarchicalRecipe(UcfRecipe):
     """Coarse, see, merge."""
 
     def trained(self, data: Fitting) -> Trained:

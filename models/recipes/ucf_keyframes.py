@@ -19,7 +19,8 @@ from models.calibration.clip_walks import knobs_by_log_law
 from models.calibration.temperature import fit_temperature
 from models.export import GraphStage
 from models.nets.clips import Assemble, PoolHead, ScanShares, See
-from models.recipes.ucf import DEFAULT_AGREEMENT, MOMENTS, SEED, Arrays, ClipRecipe, Fitting, Trained, entry, fine_heads
+from models.recipes.clip_recipe import SEED, Arrays, Trained, entry
+from models.recipes.ucf import DEFAULT_AGREEMENT, MOMENTS, Fitting, UcfRecipe, fine_heads
 from models.training import clips
 from service.routing.early_exit import softmax
 from service.routing.keyframes import picked
@@ -34,7 +35,7 @@ GRID = (1.01, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 """Sums of shares that are tried: every moment .. the best one."""
 
 
-class KeyframesRecipe(ClipRecipe):
+class KeyframesRecipe(UcfRecipe):
     """Scan, see, assemble."""
 
     def trained(self, data: Fitting) -> Trained:

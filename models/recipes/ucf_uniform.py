@@ -15,6 +15,7 @@ from models.calibration.clip_views import served
 from models.calibration.memo import Memo
 from models.data import ucf101
 from models.data.clip_cache import ClipCache
+from models.data.clips import ClipSet
 from models.nets.clips import FRAME, PoolHead
 from service.package.glimpses import FrameGlimpse
 
@@ -23,9 +24,9 @@ COARSE_MACS = 24_800_000
 """Multiply-adds of a frame through the coarse network, as counted in ucf-hierarchical's graph."""
 
 
-def evenly(count: int) -> list[int]:
-    """Moments of the grid in the middles of `count` equal parts of a clip."""
-    return [int((place + 0.5) / count * ucf101.MOMENTS) for place in range(count)]
+def evenly(count: int, moments: int = ucf101.MOMENTS) -> list[int]:
+    """Which of a grid's moments are in the middles of `count` equal parts of a clip."""
+    return [int((place + 0.5) / count * moments) for place in range(count)]
 
 
 def measured(graph: Path, macs: int, heads: Mapping[str, PoolHead], cache: Path) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def measured(graph: Path, macs: int, heads: Mapping[str, PoolHead], cache: Path)
     file = cache / "uniform.json"
     if not file.exists():
         labels = torch.from_numpy(ucf101.load("devtest").labels)
-        fine = torch.from_numpy(served_features(graph, cache))
+        fine = torch.from_numpy(served_features(graph, cache, ucf101.SET, FRAME))
         coarse = torch.from_numpy(np.asarray(ClipCache(cache).coarse_features("devtest")).astype(np.float32))
         made = []
         for name, features, cost in (("uniform", fine, macs), ("coarse", coarse, COARSE_MACS)):
@@ -54,10 +55,11 @@ def measured(graph: Path, macs: int, heads: Mapping[str, PoolHead], cache: Path)
     return found
 
 
-def served_features(graph: Path, cache: Path) -> NDArray[np.float32]:
-    """Features of devtest's frames as the server decodes them: float32 [n, 16, 1280]."""
-    frames = served(FrameGlimpse(glimpse="frame", height=FRAME[0], width=FRAME[1]), cache, "devtest")
+def served_features(graph: Path, cache: Path, clips: ClipSet, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Features of devtest's frames of a size as the server decodes them: float32 [n, moments, 1280]."""
+    frames = served(FrameGlimpse(glimpse="frame", height=size[0], width=size[1]), cache, clips, "devtest")
     memo = Memo(export.session(graph, threads=2), graph, cache)
-    made = [memo.run(None, {"frame": clip})[0] for clip in frames]
+    port = memo.get_inputs()[0].name
+    made = [memo.run(None, {port: clip})[0] for clip in frames]
     memo.save()
     return np.stack(made)

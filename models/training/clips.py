@@ -16,7 +16,7 @@ from models.nets.clips import PoolHead, Scorer, rooted
 COUNTS = (1, 4, 16)
 """How many frames, at random moments, each clip shows to a head: it has to answer after any number."""
 DECAY = 1.0
-"""Of a head's standardised weights; found by cross-validation over the fitting groups."""
+"""Of a head's standardised weights. No search for it is on record: take it as set by hand."""
 
 
 def train_head(features: Tensor, labels: Tensor, classes: int, *, seed: int, decay: float = DECAY) -> PoolHead:
@@ -27,6 +27,11 @@ def train_head(features: Tensor, labels: Tensor, classes: int, *, seed: int, dec
     random = torch.Generator().manual_seed(seed)
     shown = [_pooled(features[:, torch.randperm(16, generator=random)[:count]]) for count in COUNTS]
     pools, goals = rooted(torch.cat(shown)), labels.repeat(len(COUNTS))
+    return PoolHead(*logistic(pools, goals, classes, decay)).eval()
+
+
+def logistic(pools: Tensor, goals: Tensor, classes: int, decay: float) -> tuple[Tensor, Tensor]:
+    """Weight [classes, f] and bias [classes] by logistic regression on pools [n, f], which are standardised first."""
     centre, spread = pools.mean(dim=0), pools.std(dim=0) + 0.02
     pools = (pools - centre) / spread
     weight, bias = torch.zeros(classes, pools.shape[1], requires_grad=True), torch.zeros(classes, requires_grad=True)
@@ -40,7 +45,7 @@ def train_head(features: Tensor, labels: Tensor, classes: int, *, seed: int, dec
 
     search.step(loss)
     weight = weight.detach() / spread
-    return PoolHead(weight, bias.detach() - weight @ centre).eval()
+    return weight, bias.detach() - weight @ centre
 
 
 def frame_gains(head: PoolHead, features: Tensor, labels: Tensor) -> Tensor:
