@@ -65,13 +65,12 @@ class _Uneven(torch.autograd.Function):
 
 
 class Block(nn.Module):
-    """An inverted bottleneck: widen, filter each channel, narrow; added to its input where shapes allow."""
+    """An inverted bottleneck of folded convolutions: widen, filter each channel, narrow."""
 
-    def __init__(self, expand: SameConv | None, depthwise: SameConv, project: SameConv) -> None:
+    def __init__(self, expand: nn.Module | None, depthwise: nn.Module, project: nn.Module, *, adds: bool) -> None:
+        """`adds`: what is made is added to the input, whose shape it has."""
         super().__init__()
-        self.expand, self.depthwise, self.project = expand, depthwise, project
-        reads = depthwise.weight.shape[0] if expand is None else expand.weight.shape[1]
-        self.adds = depthwise.stride == 1 and reads == project.weight.shape[0]
+        self.expand, self.depthwise, self.project, self.adds = expand, depthwise, project, adds
 
     def forward(self, maps: Tensor) -> Tensor:
         """float32 [rows, c, h, w] to [rows, c', h', w']."""
@@ -116,9 +115,9 @@ def pretrained(size: Size, last_step: int | None = None) -> Lite0:
     net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
     stem = SameConv(net._conv_stem, net._bn0, size)
     blocks, made = [], stem.made
-    for block in net._blocks if last_step is None else net._blocks[: STEPS[last_step] + 1]:
-        blocks.append(_block(block, made))
-        made = blocks[-1].depthwise.made
+    for theirs in net._blocks if last_step is None else net._blocks[: STEPS[last_step] + 1]:
+        block, made = _block(theirs, made)
+        blocks.append(block)
     head = SameConv(net._conv_head, net._bn1, made) if last_step is None else None
     return Lite0(stem, blocks, head).eval().requires_grad_(False)
 
@@ -129,7 +128,11 @@ def halved(net: nn.Module) -> None:
         weight.data = weight.data.half().float()
 
 
-def _block(block: nn.Module, size: Size) -> Block:
+def _block(block: nn.Module, size: Size) -> tuple[Block, Size]:
+    """One of theirs as one of ours, and the size of the maps that it makes."""
     expand = SameConv(block._expand_conv, block._bn0, size) if hasattr(block, "_expand_conv") else None  # type: ignore[arg-type]
     depthwise = SameConv(block._depthwise_conv, block._bn1, size)  # type: ignore[arg-type]
-    return Block(expand, depthwise, SameConv(block._project_conv, block._bn2, depthwise.made))  # type: ignore[arg-type]
+    project = SameConv(block._project_conv, block._bn2, depthwise.made)  # type: ignore[arg-type]
+    reads = depthwise.weight.shape[0] if expand is None else expand.weight.shape[1]
+    adds = depthwise.stride == 1 and reads == project.weight.shape[0]
+    return Block(expand, depthwise, project, adds=adds), depthwise.made

