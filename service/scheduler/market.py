@@ -216,7 +216,9 @@ class Wants:
         """Whether at this place of the menu everybody is served in time."""
         work = self._work(place)
         finish = work.cumsum()
-        return bool(((finish <= self._left) & (finish - work <= self._wanted)).all())
+        # Not `finish - work`: rounded, that needn't fall as the price rises.
+        begin = np.concatenate(([0.0], finish[:-1]))
+        return bool(((finish <= self._left) & (begin[: len(finish)] <= self._wanted)).all())
 
     def forgive(self) -> None:
         """Leave out the deadlines that not even the highest price can save."""

@@ -114,7 +114,9 @@ def test_price_depends_on_nothing_but_who_waits_now(course: Course, before: list
     for one in crowd:
         market.add(one)
     market.clear(NOW, 0.0)
-    again = price_of(course, [walker_like(one) for one in reversed(crowd)])
+    # Of those who are as urgent the first is served first; among all others the order of coming doesn't matter.
+    turned = sorted(crowd, key=lambda one: -one.urgency_at)
+    again = price_of(course, [walker_like(one) for one in turned])
     assert float(market.price) == pytest.approx(again)
 
 
