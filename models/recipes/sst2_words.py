@@ -25,7 +25,10 @@ anything was measured.
 Ten minutes of one core. Tried and not kept, by the router split: all six layers, without the IMDB sentences (by
 layer 74.0, 78.4, 85.0, 83.8, 82.8, 82.6 %: layers five and six brought nothing on so few sentences, and four fit
 into 12 MB); 16,000 IMDB sentences instead of 48,000 (85.0 instead of 86.4 % at the last exit); the average of the
-weights of two trainings (84.6 %)."""
+weights of two trainings (84.6 %); five layers with twice as many
+pieces of words, their vectors rounded to 15 values (84.8 %): of the router split 55 % of the sentences have a word that
+falls apart, 8 % then. Six layers trained for their last exit alone, all pieces of words, without the IMDB sentences,
+reach 85.2 % where with all exits they reached 82.6: exits compete, and that is what to mend next."""
 LIMITS = """- Two classes; anything else gets one of them, at times with a high score; there is no neutral.
 - Certificates hold on average for sentences like the calibration split: lower-cased film reviews of a few words.
 - Walks forced by a deadline or a compute limit are outside the certificate.
