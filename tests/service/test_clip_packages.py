@@ -14,19 +14,11 @@ from tests.conftest import StartServer
 from tests.service.test_stream import events
 from tests.service.wire import CLIENT, answer
 
-SIGNALS = {"ucf-frames": "novelty", "ucf-keyframes": "share", "ucf-hierarchical": "ask", "ucf-agent": "moment"}
+PACKAGES = {"ucf-frames": "novelty", "ucf-keyframes": "share", "ucf-hierarchical": "ask", "ucf-agent": "moment"}
 """What the router of each tells after the first stage."""
 VIDEO = {"Content-Type": "video/mp4"}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", params=list(SIGNALS))
-def name(request: pytest.FixtureRequest, zoo: Path) -> str:
-    found = str(request.param)
-    if not (zoo / found).is_dir():
-        pytest.skip(f"models/zoo/{found} is not there")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +65,7 @@ def test_clips_take_different_walks_and_budgets_change_them(served: str, name: s
 
 def test_explain_tells_what_was_read_and_shows_it(served: str, name: str, clips: tuple[bytes, ...]) -> None:
     told = walk(served, clips[1], "explain=true&agreement=1")
-    assert SIGNALS[name] in told["walk"][0]["signals"]
+    assert PACKAGES[name] in told["walk"][0]["signals"]
     times = [one["time_s"] for step in told["walk"] if step["stage"].startswith("see") for one in step["seen"]]
     assert len(set(times)) == ucf101.MOMENTS, "each moment once"
     assert told["picture"].startswith("data:image/png;base64,")

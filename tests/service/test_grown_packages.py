@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,27 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import StartServer
 from tests.service.wire import CLIENT, answer, inputs
 
-SIGNALS = {"cifar10-width": "value", "cifar10-supernet": "margin", "cifar10-dynamic-kernels": None}
+PACKAGES = {"cifar10-width": "value", "cifar10-supernet": "margin", "cifar10-dynamic-kernels": None}
 """What the router of each tells after the first stage."""
 PICTURES = 40
-
-
-@pytest.fixture(scope="module", params=list(SIGNALS))
-def name(request: pytest.FixtureRequest, zoo: Path) -> str:
-    found = str(request.param)
-    if not (zoo / found).is_dir():
-        pytest.skip(f"models/zoo/{found} is not there")
-    return found
-
-
-@pytest.fixture(scope="module")
-def served(start_server: StartServer, zoo: Path, name: str) -> Iterator[str]:
-    # No deadline shall raise the price, however slow the machine.
-    with start_server("--models", str(zoo / name), OFFRAMP_DEFAULT_DEADLINE_MS="600000") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +73,7 @@ def test_explain_tells_how_the_kernels_of_each_picture_were_mixed(
 
 def test_explain_tells_what_the_router_went_by(served: str, name: str, pictures: list[bytes]) -> None:
     shown = walks(served, name, pictures[:2])[0]["walk"][0]
-    signal = SIGNALS[name]
+    signal = PACKAGES[name]
     assert 0 <= shown["score"] <= 1
     if signal is not None:
         assert signal in shown["signals"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import StartServer
 from tests.service.wire import CLIENT, answer, inputs
 
-NAMES = ("imagenette-glance", "imagenette-resolution")
+PACKAGES = ("imagenette-glance", "imagenette-resolution")
 PHOTOS = 24
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def name(request: pytest.FixtureRequest, zoo: Path) -> str:
-    found = str(request.param)
-    if not (zoo / found).is_dir():
-        pytest.skip(f"models/zoo/{found} is not there")
-    return found
-
-
-@pytest.fixture(scope="module")
-def served(start_server: StartServer, zoo: Path, name: str) -> Iterator[str]:
-    # No deadline shall raise the price, however slow the machine.
-    with start_server("--models", str(zoo / name), OFFRAMP_DEFAULT_DEADLINE_MS="600000") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +13,9 @@ import pytest
 from PIL import Image
 
 from service.task.maps import unrolled
-from tests.conftest import StartServer
 from tests.service.wire import CLIENT, answer, inputs
 
-NAMES = {
+PACKAGES = {
     "camvid-refine": ("coarse", "tile", "paste", "point", "place"),
     "camvid-detect": ("propose", "look", "merge"),
 }
@@ -28,21 +26,6 @@ POINT = 3
 FEW = 0.86
 """Agreement that is certified without a tile, but with points."""
 COARSE_MMACS, TILE_MMACS, POINT_MMACS = 346.9, 10.30656, 1.659648
-
-
-@pytest.fixture(scope="module", params=list(NAMES))
-def name(request: pytest.FixtureRequest, zoo: Path) -> str:
-    found = str(request.param)
-    if not (zoo / found).is_dir():
-        pytest.skip(f"models/zoo/{found} is not there")
-    return found
-
-
-@pytest.fixture(scope="module")
-def served(start_server: StartServer, zoo: Path, name: str) -> Iterator[str]:
-    # No deadline shall raise the price, however slow the machine.
-    with start_server("--models", str(zoo / name), OFFRAMP_DEFAULT_DEADLINE_MS="600000") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +49,7 @@ def refined(answers: list[dict[str, Any]], stage: int = 1) -> list[int]:
 
 
 def stage_of(one: dict[str, Any], step: dict[str, Any]) -> int:
-    return NAMES[one["model"]].index(step["stage"])
+    return PACKAGES[one["model"]].index(step["stage"])
 
 
 def mmacs(answers: list[dict[str, Any]]) -> list[float]:
@@ -78,7 +61,7 @@ def test_frames_have_different_numbers_of_parts_refined_and_a_budget_changes_the
 ) -> None:
     full, some = walks(served, name, frames, agreement=1), walks(served, name, frames, agreement=TARGETS[name])
     assert all(one["compute"]["fraction_of_full"] == 1 for one in full)
-    assert {tuple(step["stage"] for step in one["walk"]) for one in full} == {NAMES[name]}
+    assert {tuple(step["stage"] for step in one["walk"]) for one in full} == {PACKAGES[name]}
     assert len(set(refined(full))) == 1
     assert len(set(refined(some))) > 1
     assert np.mean(mmacs(some)) < np.mean(mmacs(full))
