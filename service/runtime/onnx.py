@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -134,9 +135,20 @@ def _contract(role: Input | Output, package: Package) -> tuple[str, list[int | N
     return "tensor(float)", list(package.task.sizes(len(package.labels))) if role == "answer" else None
 
 
+@cache
+def _share_arena() -> None:
+    """One arena for all sessions of the process. On their own each keeps for good what its largest batch took, which
+    doubled the memory of a server with twenty packages.
+    """
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg({}))
+
+
 def session_options(threads: int) -> Any:
-    """Options of every session here: that many threads, none of which spins."""
+    """Options of every session here: that many threads, none of which spins, and the arena of all."""
+    _share_arena()
     options = ort.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning threads of one lane would take the cores of the others.

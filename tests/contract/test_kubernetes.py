@@ -100,3 +100,13 @@ def test_it_runs_as_the_image_does(root: Path, container: dict[str, Any]) -> Non
     assert f"USER {pod['securityContext']['runAsUser']}" in dockerfile
     assert f"EXPOSE {' '.join(str(port['containerPort']) for port in container['ports'])}" in dockerfile
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_uploads_have_a_place_on_disk_larger_than_the_server_fills(container: dict[str, Any]) -> None:
+    pod = read(FOLDER / "base" / "deployment.yaml")["spec"]["template"]["spec"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    (mount,) = container["volumeMounts"]
+    (volume,) = (one for one in pod["volumes"] if one["name"] == mount["name"])
+    assert mount["mountPath"] == "/tmp"
+    assert "medium" not in volume["emptyDir"]
+    assert float(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 2**30 > from_environment({}).max_spool_bytes
