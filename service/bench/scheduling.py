@@ -21,7 +21,7 @@ _BATCH = 8
 
 
 def microseconds_per_walker_stage(package: Package) -> float:
-    """Median over rounds: walkers go through every stage in batches of 8; running and routing them is not counted."""
+    """Median over rounds: walkers go through all stages in batches of 8; looks, runs and routing are not counted."""
     return median(_round(package) for _ in range(_ROUNDS)) * 1e6
 
 
@@ -50,6 +50,8 @@ def _round(package: Package) -> float:
         start = perf_counter()
         conductor.settle(batch, routing, now)
         conductor.take_ended()
+        for walker in conductor.take_looks():
+            conductor.arrive(walker, 0.0, now)
         spent += perf_counter() - start
 
 
