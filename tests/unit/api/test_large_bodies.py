@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -31,6 +32,15 @@ def read(chunks: Sequence[bytes], kind: str | None, into: Room, **more: str) -> 
 
 def files_on_disk(body: Body) -> list[bool]:
     return [isinstance(one.data, Upload) for one in body.inputs]
+
+
+def emptied(spool: Spool) -> bool:
+    """Whether the room is free again. The thread that wrote last may hold on to a file for a moment."""
+    deadline = time.monotonic() + 10
+    while spool.used and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.001)
+    return spool.used == 0
 
 
 def open_files() -> int:
@@ -60,8 +70,7 @@ def test_files_of_a_form_come_as_they_are_and_in_order(sizes: list[int], step: i
         assert into.spool.used == sum(size for size in sizes if size > IN_MEMORY)
 
     answered()
-    gc.collect()
-    assert into.spool.used == 0
+    assert emptied(into.spool)
 
 
 @pytest.mark.parametrize("kind", [None, "video/mp4", FORM])
@@ -74,7 +83,8 @@ def test_the_limit_is_that_of_videos(kind: str | None) -> None:
         with pytest.raises(TooLarge) as refused:
             read([sent[:3_000], sent[3_000:]], kind, into, **headers)
         assert refused.value.extra["limit"] == len(sent) - 1
-    assert (open_files(), into.spool.used) == (before, 0)
+    assert emptied(into.spool)
+    assert open_files() == before
 
 
 def test_json_stays_in_memory_within_its_own_limit() -> None:
@@ -98,7 +108,8 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(kind: str | None) -> 
 
     with pytest.raises(Cancelled):
         asyncio.run(receive_and_leave())
-    assert (open_files(), into.spool.used) == (before, 0)
+    assert emptied(into.spool)
+    assert open_files() == before
 
 
 async def _next(messages: list[dict[str, object]]) -> dict[str, object]:
@@ -111,7 +122,8 @@ def test_where_uploads_fill_the_room_others_have_to_come_again(kind: str | None)
     sent = form(part(b"x" * 5_000))
     with pytest.raises(Overloaded):
         read([sent[:2_000], sent[2_000:]], kind, into)
-    assert (open_files(), into.spool.used) == (before, 0)
+    assert emptied(into.spool)
+    assert open_files() == before
 
 
 @given(st.data())
@@ -120,7 +132,7 @@ def test_a_form_cut_anywhere_is_refused_and_leaves_nothing(data: st.DataObject) 
     into, cut = room(), data.draw(st.integers(0, len(sent) - 5))
     with pytest.raises(Malformed):
         read([sent[:cut]], FORM, into)
-    assert into.spool.used == 0
+    assert emptied(into.spool)
 
 
 @given(st.data())
