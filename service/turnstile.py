@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 _WEIGHT = 0.02
 """Weight of the newest interval: about the last 50 count. Batches answer in bunches, so fewer would be noise."""
-_SHARE = 0.4
+_SHARE = 0.45
 """Share of a newcomer's patience that the wait behind others may take. The rest is for the batch that runs as it comes,
 its own, and the answers of a bunch: with half of it, bunches were late under overload."""
 _FREE = 4

@@ -8,7 +8,7 @@ from service.turnstile import Pass, Turnstile
 
 PATIENCE_S = 0.05
 PACE_S = 0.002
-ALLOWED_S = 0.4 * PATIENCE_S
+ALLOWED_S = 0.45 * PATIENCE_S
 
 
 def crowd_of(turnstile: Turnstile, count: int, *, now: float = 0.0, model: str = "m") -> list[Pass]:
