@@ -3,10 +3,10 @@
 A graph can't write a tensor that it reads, so the map of a group travels in parts: what the transition made, and what
 each block has added. The transition writes zeros for all of these; a skipped block leaves its zeros as they are.
 
-    open -> block1 -> coarse -> block2 -> fuse -> block3 -> block4 -> late -> block5 -> block6 -> block7
+    open -> block1 -> coarse -> block2 -> turn -> block3 -> block4 -> block5 -> late -> block6 -> block7
 
-State: `x1` .. `x4`, the groups' maps as their transitions made them; `a1` .. `a7`, what the blocks added. From `late`
-on every stage answers, so a walk that skips all that is left leaves where it stands.
+State: `x1` .. `x4`, the groups' maps as their transitions made them; `a1` .. `a7`, what the blocks added; `votes`, the
+early head's. From `late` on every stage answers, so a walk that skips all that is left leaves where it stands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from models.export import GraphStage, StagePorts
 from models.nets.fold import folded
-from models.nets.residual import BLOCKS, Backbone
+from models.nets.residual import BLOCKS, JOINING, Backbone
 from models.nets.skipping import Gates, Halting, Policy, SkipNet, accumulated
 
-TRANSITIONS = ("open", "coarse", "fuse", "late")
+TRANSITIONS = ("open", "coarse", "turn", "late")
 LAST = len(BLOCKS) - 1
 State = Mapping[str, Tensor]
 
@@ -57,16 +57,23 @@ class Place:
         """Names of the maps and additions that the stage reads."""
         if self.block:
             return _map(self.group, self.block - 1)
-        if self.group == 0:
-            return ("image",)
-        before = range(2) if self.group == 2 else [self.group - 1]
-        return tuple(name for group in before for name in _map(group, BLOCKS[group]))
+        return _ended(self.group - 1) if self.group else ("image",)
+
+    @property
+    def joins(self) -> tuple[tuple[str, ...], ...]:
+        """Of the block that joins: names of the parts of the two maps that it takes beside its own group's."""
+        return (_ended(0), _ended(1)) if (self.group, self.block) == (JOINING, 1) else ()
 
 
 def _map(group: int, blocks: int) -> tuple[str, ...]:
     """Names of the parts of a group's map after that many of its blocks."""
     first = sum(BLOCKS[:group]) + 1
     return (f"x{group + 1}", *(f"a{number}" for number in range(first, first + blocks)))
+
+
+def _ended(group: int) -> tuple[str, ...]:
+    """Names of the parts of the map with which a group ends."""
+    return _map(group, BLOCKS[group])
 
 
 PLACES = [Place(group, block) for group, blocks in enumerate(BLOCKS) for block in range(blocks + 1)]
@@ -91,14 +98,22 @@ class SkipStage(GraphStage):
         """Whether the stage has an exit."""
         return self.place.group == LAST
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """State that the stage reads beside its group's map."""
+        votes = ("votes",) if self.answers and self.place.block else ()
+        return (*(name for parts in self.place.joins for name in parts), *votes)
+
     def declare(self) -> None:
         """Set the ports: the maps that this stage makes, its signals, its answer."""
         group, block = self.place.group, self.place.block
         blanks = [f"a{after.number}" for after in self.place.following]
         made = [f"a{self.place.number}"] if block else [f"x{group + 1}", *blanks]
         needed = [name for name in made if group < LAST or name != f"a{sum(BLOCKS)}"]
-        outputs = (*needed, *self.signals, *(["logits"] if self.answers else []))
-        self.ports = StagePorts((*self.place.reads, *self.extra_inputs), outputs)
+        answers = [*(["votes"] if block == 0 else []), "logits"] if self.answers else []
+        self.ports = StagePorts(
+            (*self.place.reads, *self.beside, *self.extra_inputs), (*needed, *self.signals, *answers)
+        )
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Tensors in the order of `ports.inputs` to tensors in the order of `ports.outputs`."""
@@ -111,24 +126,28 @@ class SkipStage(GraphStage):
         group, block = self.place.group, self.place.block
         if block:
             x = whole(state, self.place.reads)
-            added = self.backbone.blocks(group)[block - 1](x)
+            added = self.adds(x, state)
             made, x = {f"a{self.place.number}": added}, x + added
         else:
-            x = self.backbone.transitions[group](*self._before(state))
+            before = state["image"] if group == 0 else whole(state, self.place.reads)
+            x = self.backbone.transitions[group](before)
             made = {f"x{group + 1}": x}
             made |= {f"a{after.number}": torch.zeros_like(x) for after in self.place.following}
-        return made | self.decide(x, state) | ({"logits": self.backbone.head(x)} if self.answers else {})
+            made |= {"votes": self.backbone.early(before)} if self.answers else {}
+        return made | self.decide(x, state) | (self.answer(x, {**state, **made}) if self.answers else {})
+
+    def adds(self, x: Tensor, state: State) -> Tensor:
+        """What the stage's block adds to its map."""
+        maps = [whole(state, parts) for parts in self.place.joins]
+        return self.backbone.block(self.place.group, self.place.block - 1, maps)(x)
+
+    def answer(self, x: Tensor, state: State) -> dict[str, Tensor]:
+        """`logits` [b, classes], from the last map as it now stands."""
+        return {"logits": state["votes"] + self.backbone.head(x)}
 
     def decide(self, x: Tensor, state: State) -> dict[str, Tensor]:
         """The signals, from the map as it now stands."""
         raise NotImplementedError
-
-    def _before(self, state: State) -> list[Tensor]:
-        """What the transition reads: the image, or whole maps."""
-        if self.place.group == 0:
-            return [state["image"]]
-        groups = (0, 1) if self.place.group == 2 else (self.place.group - 1,)
-        return [whole(state, _map(group, BLOCKS[group])) for group in groups]
 
 
 def whole(state: State, parts: Sequence[str]) -> Tensor:
@@ -190,19 +209,18 @@ class HaltingStage(SkipStage):
             # The weighted mean of the maps so far is only for the head.
             mean = [name for name in place.reads if name != self.map] if self.answers else []
             left = [f"m{place.number}"] if place.following else []
-            self.ports = StagePorts((self.map, *mean, self.sum), (*left, *self.ports.outputs))
+            self.ports = StagePorts((self.map, *mean, *self.beside, self.sum), (*left, *self.ports.outputs))
 
     def step(self, state: State) -> dict[str, Tensor]:
         """See `SkipStage.step`."""
-        group, block = self.place.group, self.place.block
-        if not block:
+        if not self.place.block:
             return super().step(state)
         x, number = state[self.map], self.place.number
-        added = self.backbone.blocks(group)[block - 1](x)
+        added = self.adds(x, state)
         weighted = (1 - state[self.sum])[:, :, None, None] * added
         made = {f"a{number}": weighted, f"m{number}": x + added} | self.decide(x + added, state)
         if self.answers:
-            made["logits"] = self.backbone.head(whole(state, self.place.reads) + weighted)
+            made |= self.answer(whole(state, self.place.reads) + weighted, state)
         return made
 
     def decide(self, x: Tensor, state: State) -> dict[str, Tensor]:

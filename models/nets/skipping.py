@@ -1,15 +1,12 @@
 """Networks that decide by sample which blocks of the backbone run: gates, a policy, halting.
 
-All three put a value to a block, and run it where the value reaches the threshold of the walk's price. In training each
-row has a price of its own, drawn anew, and pays for the MACs that it spends, so one training serves the whole range of
-prices: the logit of a value learns to be the block's worth on the scale of prices. The decision is a hard one; its
-gradient is that of the sigmoid around the threshold (straight-through, Bengio et al. 2013, as in ConvNet-AIG), and the
-spread of the thresholds takes the place of Gumbel noise.
+All three put a value to a block, and run it where the value reaches the threshold of the walk's price: the logit of a
+value is the block's worth on the scale of prices. How that is learned: models/training/worth.py.
 
 Shapes below: b rows; maps are [b, channels, height, width].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log
 
@@ -20,7 +17,7 @@ from torch.nn import functional as F
 
 from models.nets.layers import ConvUnit
 from models.nets.network import Network
-from models.nets.residual import BLOCKS, SIDES, Backbone
+from models.nets.residual import BLOCKS, Adds, Backbone, Through
 
 START = 1.5
 """Logit of every value before training: blocks run at most prices."""
@@ -28,11 +25,11 @@ START = 1.5
 
 @dataclass(frozen=True)
 class Pricing:
-    """Prices in nats per full walk, log-uniform; the threshold's logit rises with the log of the price."""
+    """Prices in probability of the right class per full walk, log-uniform; the threshold's logit rises with the log."""
 
-    least: float = 0.02
+    least: float = 0.01
     most: float = 2.0
-    span: float = 3.0
+    span: float = 4.0
 
     def draw(self, rows: int) -> tuple[Tensor, Tensor]:
         """Threshold logits and prices, float32 [rows] each."""
@@ -42,32 +39,24 @@ class Pricing:
 
 @dataclass
 class Terms:
-    """At which threshold each row of a batch decides, and which blocks it `ran`, float [b] each.
-
-    `thresholds` [b]: logits in training, where `soft`; else in 0..1 as a router has them, and compared with the values
-    just as it does.
-    """
+    """At which threshold each row of a batch decides, in 0..1, and which blocks it `ran`, float [b] each."""
 
     thresholds: Tensor
-    soft: bool
     ran: list[Tensor] = field(default_factory=list)
 
-    def decide(self, logits: Tensor) -> Tensor:
-        """Float [b], 1 where a block runs; `logits` [b] of its value."""
-        if not self.soft:
-            return (torch.sigmoid(logits) >= self.thresholds).float()
-        share = torch.sigmoid(logits - self.thresholds)
-        return (share >= 0.5).float() + share - share.detach()
-
     def reaches(self, values: Tensor) -> Tensor:
-        """The same by values [b] in 0..1."""
-        return self.decide(torch.logit(values, eps=1e-6)) if self.soft else (values >= self.thresholds).float()
+        """Float [b], 1 where a block of these values runs; compared as the router does it."""
+        return (values >= self.thresholds).float()
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """The same by the logits of values."""
+        return self.reaches(torch.sigmoid(logits))
 
 
 class Decider(nn.Module):
     """Pooled map (mean and maximum) to `outputs` logits, through one small hidden layer."""
 
-    def __init__(self, channels: int, outputs: int = 1, hidden: int = 16, start: float = START) -> None:
+    def __init__(self, channels: int, outputs: int = 1, hidden: int = 32, start: float = START) -> None:
         super().__init__()
         self.hidden = nn.Linear(2 * channels, hidden)
         self.out = nn.Linear(hidden, outputs)
@@ -75,14 +64,22 @@ class Decider(nn.Module):
         nn.init.constant_(self.out.bias, start)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = torch.cat([x.mean((2, 3)), F.adaptive_max_pool2d(x, 1).flatten(1)], dim=1)
-        return self.out(F.silu(self.hidden(pooled)))  # type: ignore[no-any-return]
+        return self.judge(pooled(x))
+
+    def judge(self, seen: Tensor) -> Tensor:
+        """Of a pooled map [.., 2 x channels]: logits [.., outputs]."""
+        return self.out(F.silu(self.hidden(seen)))  # type: ignore[no-any-return]
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Mean and maximum of a map, [b, 2 x channels]."""
+    return torch.cat([x.mean((2, 3)), F.adaptive_max_pool2d(x, 1).flatten(1)], dim=1)
 
 
 class Way(nn.Module):
     """A way to decide about the blocks."""
 
-    def through(self, backbone: Backbone, terms: Terms) -> Callable[[int, Tensor], Tensor]:
+    def through(self, terms: Terms) -> Through:
         """What `Backbone.walk` does with each group; writes down in `terms` what ran."""
         raise NotImplementedError
 
@@ -94,18 +91,18 @@ class Gates(Way):
         super().__init__()
         self.gates = nn.ModuleList(
             nn.ModuleList(Decider(width) for _ in range(count))
-            for width, count in zip(widths(backbone), BLOCKS, strict=True)
+            for width, count in zip(backbone.channels(), BLOCKS, strict=True)
         )
 
     def of(self, group: int) -> list[Decider]:
         """The gates of a group's blocks."""
         return [gate for gate in self.gates[group] if isinstance(gate, Decider)]  # type: ignore[attr-defined]
 
-    def through(self, backbone: Backbone, terms: Terms) -> Callable[[int, Tensor], Tensor]:
+    def through(self, terms: Terms) -> Through:
         """See `Way`."""
 
-        def group(place: int, x: Tensor) -> Tensor:
-            for block, gate in zip(backbone.blocks(place), self.of(place), strict=True):
+        def group(place: int, x: Tensor, blocks: Sequence[Adds]) -> Tensor:
+            for block, gate in zip(blocks, self.of(place), strict=True):
                 runs = terms.decide(gate(x)[:, 0])
                 terms.ran.append(runs)
                 x = x + runs[:, None, None, None] * block(x)
@@ -122,7 +119,7 @@ class Policy(Way):
 
     def __init__(self, backbone: Backbone, width: int = 48) -> None:
         super().__init__()
-        self.first = ConvUnit(widths(backbone)[0], width, stride=2)
+        self.first = ConvUnit(backbone.channels()[0], width, stride=2)
         self.second = ConvUnit(width, width, stride=2)
         self.decider = Decider(width, sum(BLOCKS), hidden=48)
 
@@ -130,14 +127,14 @@ class Policy(Way):
         """First map to logits [b, blocks]."""
         return self.decider(self.second(self.first(x)))  # type: ignore[no-any-return]
 
-    def through(self, backbone: Backbone, terms: Terms) -> Callable[[int, Tensor], Tensor]:
+    def through(self, terms: Terms) -> Through:
         """See `Way`."""
         said: list[Tensor] = []
 
-        def group(place: int, x: Tensor) -> Tensor:
+        def group(place: int, x: Tensor, blocks: Sequence[Adds]) -> Tensor:
             if not said:
                 said.append(self(x))
-            for block in backbone.blocks(place):
+            for block in blocks:
                 runs = terms.decide(said[0][:, len(terms.ran)])
                 terms.ran.append(runs)
                 x = x + runs[:, None, None, None] * block(x)
@@ -159,19 +156,19 @@ class Halting(Way):
         # No score for a group's last map: it gets the rest.
         self.scores = nn.ModuleList(
             nn.ModuleList(Decider(width, start=-START) for _ in range(count))
-            for width, count in zip(widths(backbone), BLOCKS, strict=True)
+            for width, count in zip(backbone.channels(), BLOCKS, strict=True)
         )
 
     def of(self, group: int) -> list[Decider]:
         """The scores of a group's maps but the last."""
         return [score for score in self.scores[group] if isinstance(score, Decider)]  # type: ignore[attr-defined]
 
-    def through(self, backbone: Backbone, terms: Terms) -> Callable[[int, Tensor], Tensor]:
+    def through(self, terms: Terms) -> Through:
         """See `Way`."""
 
-        def group(place: int, x: Tensor) -> Tensor:
+        def group(place: int, x: Tensor, blocks: Sequence[Adds]) -> Tensor:
             mean, halted, going = x, x.new_zeros(len(x)), x.new_ones(len(x))
-            for block, score in zip(backbone.blocks(place), self.of(place), strict=True):
+            for block, score in zip(blocks, self.of(place), strict=True):
                 halted = accumulated(halted, score(x)[:, 0])
                 going = going * terms.reaches(1 - halted)
                 terms.ran.append(going)
@@ -187,88 +184,85 @@ WAYS: dict[str, type[Way]] = {"gate": Gates, "policy": Policy, "halting": Haltin
 
 
 class SkipNet(Network):
-    """One backbone and several ways to decide about its blocks; each training step takes one of them in turn.
+    """One backbone, and several ways to decide about its blocks.
 
-    A share of the steps runs every block, and another leaves out blocks at random, for the whole batch at once, so that
-    they cost nothing (stochastic depth, Huang et al. 2016): those are for the backbone.
+    Trained is the backbone, the ways later. Each step walks through every block, and once more through blocks drawn at
+    random: that second walk has to answer as the first one does, which learns itself in a share of the steps. What is
+    drawn is drawn for a part of the batch at once, so that a block left out costs nothing (stochastic depth, Huang et
+    al. 2016).
     """
 
     settled_rate = 0.1
-    WHOLE, RANDOM = 0.2, 0.2
-    MOST_DROPPED = 0.9
+    PARTS = 2
+    """Of a batch, each with blocks of its own."""
+    RATES = (0.85, 0.85, 0.6, 0.5, 0.5, 0.5, 0.5)
+    """How often a block runs in a walk that isn't cut short."""
+    CUT, CUTS = 0.4, (2, 2, 3, 3, 4, 5, 6)
+    """Share of walks that run only the first so many blocks."""
+    WEIGHED, LIGHTEST = 0.25, 0.3
+    """Share of walks in which additions are weighted, as halting does it."""
+    LEARNS = 0.3
+    """Share of steps in which the walk through every block learns, too."""
 
     def __init__(self, backbone: Backbone, ways: Sequence[str], pricing: Pricing | None = None) -> None:
         super().__init__()
         self.backbone, self.pricing = backbone, pricing or Pricing()
-        self.ways = nn.ModuleDict({name: WAYS[name](backbone) for name in ways})
-        self.way: str | None = None
-        self.running = [True] * sum(BLOCKS)
+        self.ways = nn.ModuleDict({name: WAYS[name](backbone) for name in ways}).requires_grad_(False)
+        self.drawn, self.learns = [[1.0] * sum(BLOCKS)] * self.PARTS, True
 
     @property
     def exits(self) -> int:
         return 1
 
     def settled(self) -> list[nn.Parameter]:
-        """The backbone."""
-        return list(self.backbone.parameters())
+        """The backbone but for the last head, which starts from nothing."""
+        new = {id(each) for each in self.backbone.head.parameters()}
+        return [each for each in self.backbone.parameters() if id(each) not in new]
 
     def draw(self, rng: np.random.Generator) -> None:
-        """Choose what the next training step runs."""
-        kind = rng.random()
-        names = list(self.ways)
-        self.way = None if kind < self.WHOLE + self.RANDOM else names[rng.integers(len(names))]
-        rate = 0.0 if kind < self.WHOLE else rng.uniform(0, self.MOST_DROPPED)
-        self.running = (rng.random(len(self.running)) >= rate).tolist()
+        """Choose what the next training step runs, and with which weights."""
+        self.drawn, self.learns = [self._walk(rng) for _ in range(self.PARTS)], bool(rng.random() < self.LEARNS)
+
+    def _walk(self, rng: np.random.Generator) -> list[float]:
+        if rng.random() < self.CUT:
+            runs = np.arange(sum(BLOCKS)) < rng.choice(self.CUTS)
+        else:
+            runs = rng.random(sum(BLOCKS)) < self.RATES
+        lightest = self.LIGHTEST if rng.random() < self.WEIGHED else 1.0
+        weights: list[float] = (runs * rng.uniform(lightest, 1.0, len(runs))).tolist()
+        return weights
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """uint8 [b, 32, 32, 3] to logits [b, classes] of the walk through every block.
 
-        In training of the walk drawn, at prices drawn by row; what each row owes for its blocks is then second, [b].
+        In training those of the walk that was drawn stand first.
         """
+        opened = self.backbone.open(image)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns):
+            whole = self.plain(opened, [1.0] * sum(BLOCKS))
         if not self.training:
-            return [self.plain(image, [True] * len(self.running))]
-        if self.way is None:
-            return [self.plain(image, self.running)]
-        drawn, prices = self.pricing.draw(len(image))
-        logits, ran = self.walk(self.way, image, Terms(drawn, soft=True))
-        return [logits, prices * (ran @ shares(self.backbone))]
+            return [whole]
+        parts = zip(opened.chunk(self.PARTS), self.drawn, strict=False)
+        return [torch.cat([self.plain(part, weights) for part, weights in parts]), whole]
 
-    def plain(self, image: Tensor, running: Sequence[bool]) -> Tensor:
-        """Logits of the walk through the same blocks for all rows."""
+    def plain(self, opened: Tensor, weights: Sequence[float]) -> Tensor:
+        """Logits of the walk through the same blocks for all rows; 0 leaves one out."""
 
-        def group(place: int, x: Tensor) -> Tensor:
-            first = sum(BLOCKS[:place])
-            for block, runs in zip(self.backbone.blocks(place), running[first:], strict=False):
-                x = x + block(x) if runs else x
+        def group(place: int, x: Tensor, blocks: Sequence[Adds]) -> Tensor:
+            for block, weight in zip(blocks, weights[sum(BLOCKS[:place]) :], strict=False):
+                x = x + weight * block(x) if weight else x
             return x
 
-        return self.backbone.walk(image, group)
+        return self.backbone.walk(opened, group)
 
     def walk(self, way: str, image: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
         """Logits [b, classes] of walks that decide this way, and which blocks ran, [b, blocks]."""
         decider = self.ways[way]
         assert isinstance(decider, Way)
-        logits = self.backbone.walk(image, decider.through(self.backbone, terms))
+        logits = self.backbone.walk(self.backbone.open(image), decider.through(terms))
         return logits, torch.stack(terms.ran, dim=1)
 
 
 def accumulated(halted: Tensor, logits: Tensor) -> Tensor:
     """The sum of scores, at most 1, once a further score is added."""
     return torch.clamp(halted + torch.sigmoid(logits), max=1.0)
-
-
-def widths(backbone: Backbone) -> tuple[int, ...]:
-    """Channels of each group's map."""
-    first = [backbone.blocks(group)[0] for group in range(len(BLOCKS))]
-    return tuple(block.conv.out_channels for block in first)
-
-
-def shares(backbone: Backbone) -> Tensor:
-    """Cost of each block as a share of the full walk's, float32 [blocks]; transitions and heads count."""
-    costs: Sequence[int] = [
-        9 * width**2 * side**2
-        for width, side, count in zip(widths(backbone), SIDES, BLOCKS, strict=True)
-        for _ in range(count)
-    ]
-    whole = sum(costs) + backbone.fixed_macs()
-    return torch.tensor(costs, dtype=torch.float32) / whole

@@ -61,19 +61,6 @@ class InPlaceLoss:
         return total
 
 
-@dataclass(frozen=True)
-class PricedLoss:
-    """Cross-entropy of the logits, the first answer, and the mean of what the rows owe, the second if there is one."""
-
-    smoothing: float = 0.0
-
-    def __call__(self, answers: list[Tensor], labels: Tensor) -> Tensor:
-        """Logits [b, classes], what is owed [b], and labels int64 [b] to a scalar."""
-        logits, *owed = answers
-        total = F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
-        return total + owed[0].mean() if owed else total
-
-
 def taught(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 x KL(teacher || own), both softened by the temperature (Hinton et al., 2015)."""
     goal = F.log_softmax(teacher / temperature, dim=1)
