@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.export import GraphStage, StagePorts
 from models.nets.clips import rooted
-from models.nets.peek import cells, distance
+from models.nets.peek import cells, distance, novelty
 
 KEPT = 32
 """Frames that a walk may see."""
@@ -35,11 +35,6 @@ class PeekKept(GraphStage):
         """Thumbnail uint8 [rows, 32, 40, 3] to its cells [rows, 60] and `novelty` float32 [rows, 1] in 0..1."""
         here = cells(thumb)
         return here, novelty(distance(here, kept), self.steepness, self.shift)
-
-
-def novelty(apart: Tensor, steepness: Tensor | float, shift: Tensor | float) -> Tensor:
-    """The chance of a change, in 0..1, at a distance; rises with it."""
-    return torch.sigmoid(steepness * torch.log(apart + 1e-3) + shift)
 
 
 class SpreadHead(nn.Module):

@@ -33,6 +33,11 @@ def distance(here: Tensor, looked: Tensor) -> Tensor:
     return (apart + (1 - looked[:, :, NUMBERS]) * FAR).amin(dim=1, keepdim=True)
 
 
+def novelty(apart: Tensor, steepness: Tensor | float, shift: Tensor | float) -> Tensor:
+    """The chance of a change, in 0..1, at a distance; rises with it."""
+    return torch.sigmoid(steepness * torch.log(apart + 1e-3) + shift)
+
+
 class Peek(GraphStage):
     """Compares a thumbnail with those before; `steepness` and `shift` make the chance of a change out of the distance.
 
@@ -50,9 +55,9 @@ class Peek(GraphStage):
     def forward(self, thumb: Tensor, looked: Tensor) -> tuple[Tensor, Tensor]:
         """Thumbnail uint8 [rows, 32, 40, 3] and state to the next state and `novelty` float32 [rows, 1] in 0..1."""
         here = cells(thumb)
-        novelty = torch.sigmoid(self.steepness * torch.log(distance(here, looked) + 1e-3) + self.shift)
+        new = novelty(distance(here, looked), self.steepness, self.shift)
         own = torch.cat([here, torch.ones_like(here[:, :1])], dim=1)
-        return torch.cat([own[:, None], looked[:, :-1]], dim=1), novelty
+        return torch.cat([own[:, None], looked[:, :-1]], dim=1), new
 
 
 def fitted(distances: Tensor, changed: Tensor) -> tuple[float, float]:

@@ -23,7 +23,8 @@ from models.data.wagon4 import MOMENTS
 from models.export import GraphStage
 from models.nets import peek
 from models.nets.clips import See
-from models.nets.kept import PeekKept, PoolKept, SpreadHead, novelty
+from models.nets.kept import PeekKept, PoolKept, SpreadHead
+from models.nets.peek import novelty
 from models.recipes import wagon_words
 from models.recipes.clip_recipe import SEED, Arrays, ClipRecipe, Trained, entry, made, walked
 from models.recipes.wagon import Fitting, baselines, calibration_rows, decode_seconds

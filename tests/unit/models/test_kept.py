@@ -12,8 +12,8 @@ from models import export
 from models.calibration.clip_walks import Skips
 from models.export import GraphStage
 from models.nets import clip_ports
-from models.nets.kept import KEPT, PeekKept, PoolKept, SpreadHead, novelty
-from models.nets.peek import NUMBERS
+from models.nets.kept import KEPT, PeekKept, PoolKept, SpreadHead
+from models.nets.peek import NUMBERS, novelty
 from models.recipes.clip_recipe import price_path
 from models.recipes.wagon_monitor import gently
 from models.training.kept import along, by_moment, distances, skipping, train_spread_head
