@@ -1,6 +1,5 @@
 """What the recipes of packages that read clips share: phases, export, walks of whole splits, the manifest's entries."""
 
-import argparse
 import datetime
 import json
 import platform
@@ -25,6 +24,8 @@ from models.calibration.walks import menu
 from models.data.clips import ClipSet, Part
 from models.export import GraphStage
 from models.nets import clip_ports
+from models.recipes import command
+from models.recipes.command import Folder
 from service.package.load import Package, load
 from service.routing.base import build
 from service.routing.early_exit import worth
@@ -184,19 +185,13 @@ class ClipRecipe(Generic[Data]):
             "time": self.time,
             "card": self.card,
         }
-        parser = argparse.ArgumentParser(prog=f"python -m {self.module}")
-        parser.add_argument("--phase", choices=phases, help="only this one; what it needs must have run")
-        parser.add_argument("--work", type=Path, default=Path(f"build/{self.title.name}"), help="parts and walks")
-        parser.add_argument(
-            "--cache", type=Path, default=Path(self.features), help="features; recipes of one data set share them"
+        shared = "features; recipes of one data set share them"
+        folders = (
+            Folder("work", Path(f"build/{self.title.name}"), "parts and walks"),
+            Folder("cache", Path(self.features), shared),
+            Folder("package", Path(f"models/zoo/{self.title.name}")),
         )
-        parser.add_argument("--package", type=Path, default=Path(f"models/zoo/{self.title.name}"))
-        args = parser.parse_args(arguments)
-        args.work.mkdir(parents=True, exist_ok=True)
-        for name, phase in phases.items():
-            if args.phase in (None, name):
-                print(f"{name} ..", flush=True)
-                phase(args.work, args.cache, args.package)
+        command.run(self.module, phases, folders, arguments)
 
 
 def entry(

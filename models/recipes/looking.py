@@ -1,6 +1,5 @@
 """What the recipes of packages that look at Imagenette's photos several times share: all but net, router and words."""
 
-import argparse
 import datetime
 import json
 import platform
@@ -23,6 +22,8 @@ from models.data.imagenette import Photos
 from models.export import GraphStage
 from models.findings import Share, StaticNet
 from models.nets.lite import LiteNet, pretrained
+from models.recipes import command
+from models.recipes.command import Folder
 from models.training.looks import whole
 from service.media.image import ImageSource
 from service.package.load import Package, load
@@ -172,18 +173,18 @@ class LookRecipe:
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Command line."""
-        phases = ("train", "export", "calibrate", "time", "card")
-        parser = argparse.ArgumentParser(prog=f"python -m {self.module}")
-        parser.add_argument("--phase", choices=phases, help="only this one; what it needs must have run")
-        parser.add_argument("--work", type=Path, default=Path(f"runs/{self.title.name}"), help="features and heads")
-        parser.add_argument("--package", type=Path, default=Path(f"models/zoo/{self.title.name}"))
-        args = parser.parse_args(arguments)
-        args.work.mkdir(parents=True, exist_ok=True)
-        for name in phases:
-            if args.phase in (None, name):
-                print(f"{name} ..", flush=True)
-                inputs = (args.work,) if name == "train" else (args.work, args.package)
-                getattr(self, name)(*inputs)
+        phases = {
+            "train": lambda work, _: self.train(work),
+            "export": self.export,
+            "calibrate": self.calibrate,
+            "time": self.time,
+            "card": self.card,
+        }
+        folders = (
+            Folder("work", Path(f"runs/{self.title.name}"), "features and heads"),
+            Folder("package", Path(f"models/zoo/{self.title.name}")),
+        )
+        command.run(self.module, phases, folders, arguments)
 
 
 def split(name: str) -> Photos:

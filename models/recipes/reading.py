@@ -7,7 +7,6 @@ corpus share `--work`, and so the trained reader: its graphs are the same files 
 epoch. OFFRAMP_DATA names the folder of the data.
 """
 
-import argparse
 import datetime
 import json
 import platform
@@ -35,6 +34,8 @@ from models.data.splits import Splits
 from models.data.texts import TextSet
 from models.nets.reader import Reader, ReaderShape
 from models.nets.reader_stages import Look, Ways
+from models.recipes import command
+from models.recipes.command import Folder
 from models.training import skips
 from models.training import ways as learning
 from models.training.reading import Order, ReaderTrainer, ReadingPlan, answers, full_walks, informed
@@ -324,17 +325,12 @@ class ReaderRecipe:
             "time": self.time,
             "card": self.card,
         }
-        parser = argparse.ArgumentParser(prog=f"python -m {self.module}")
-        parser.add_argument("--phase", choices=phases, help="only this one; what it needs must have run")
-        parser.add_argument("--work", type=Path, default=Path(f"build/{self.corpus.name}"), help="the reader and logs")
-        parser.add_argument("--package", type=Path, default=Path(f"models/zoo/{self.title.name}"))
-        args = parser.parse_args(arguments)
-        args.work.mkdir(parents=True, exist_ok=True)
+        folders = (
+            Folder("work", Path(f"build/{self.corpus.name}"), "the reader and logs"),
+            Folder("package", Path(f"models/zoo/{self.title.name}")),
+        )
         torch.set_num_threads(1)  # steps of the memory are too small to share
-        for name, phase in phases.items():
-            if args.phase in (None, name):
-                print(f"{name} ..", flush=True)
-                phase(args.work, args.package)
+        command.run(self.module, phases, folders, arguments)
 
 
 def written(look: Look, folder: Path, tokens: NDArray[np.integer]) -> float:

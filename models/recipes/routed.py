@@ -1,11 +1,10 @@
 """What recipes of packages whose walks are routes share: phases and command line, provenance, the card."""
 
-import argparse
 import datetime
 import json
 import platform
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,15 @@ from models.calibration.traverse import Stages, Traversal, traverse
 from models.data import cifar10
 from models.export import GraphStage
 from models.findings import StaticNet
+from models.recipes import command
 from models.recipes.cifar10_early_exit import DATA, GLIMPSES, SEED, parts
+from models.recipes.command import Folder
 from models.training.loop import Trainer
 from service.package.load import Package, load
 from service.package.manifest import FILE
 from service.routing.base import build
 
 Entries = Sequence[Mapping[str, Any]]
-Phase = Callable[[Path, Path, Path], None]
 VIEWS = Path("build/cifar10-views")
 """Where the first stage's states of augmented training images are kept."""
 
@@ -150,24 +150,19 @@ class Routed:
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Command line."""
-        phases: dict[str, Phase] = {
+        phases = {
             "train": self.train,
             "export": self.export,
             "calibrate": self.calibrate,
             "time": self.time,
             "card": self.card,
         }
-        parser = argparse.ArgumentParser(prog=f"python -m {self.module}")
-        parser.add_argument("--phase", choices=phases, help="only this one; what it needs must have run")
-        parser.add_argument("--work", type=Path, default=self.folder, help="checkpoints and logs")
-        parser.add_argument("--views", type=Path, default=VIEWS, help="the first stage's states")
-        parser.add_argument("--package", type=Path, default=Path(f"models/zoo/{self.title.name}"))
-        args = parser.parse_args(arguments)
-        args.work.mkdir(parents=True, exist_ok=True)
-        for name, phase in phases.items():
-            if args.phase in (None, name):
-                print(f"{name} ..", flush=True)
-                phase(args.work, args.views, args.package)
+        folders = (
+            Folder("work", self.folder, "checkpoints and logs"),
+            Folder("views", VIEWS, "the first stage's states"),
+            Folder("package", Path(f"models/zoo/{self.title.name}")),
+        )
+        command.run(self.module, phases, folders, arguments)
 
 
 def written(stages: Sequence[GraphStage], images: NDArray[np.uint8], folder: Path, *, halved: bool) -> list[Path]:
