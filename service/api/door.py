@@ -61,11 +61,11 @@ class Door(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Of asyncio's protocol."""
-        if self._between and self._front.engine.turnstile.crowded and self._idle():
-            whole = plain(data)
-            asking = self._front.asking(b"POST", whole.target, whole.headers) if whole else None
-            refusal = self._refuse(asking, whole.headers) if whole else None
-            if whole and refusal:
+        whole = plain(data) if self._between and self._front.engine.turnstile.crowded and self._idle() else None
+        if whole is not None:
+            asking = self._front.asking(b"POST", whole.target, whole.headers)
+            refusal = self._refuse(asking, whole.headers)
+            if refusal is not None:
                 self._turn_away(refusal, whole.target, keep_alive=True)
                 return
         super().data_received(data)
@@ -80,10 +80,10 @@ class Door(HttpToolsProtocol):
         self._asking = self._refusal = self._arriving = None
         if self._idle():
             self._asking = self._front.asking(self.parser.get_method(), self.url, self.headers)
-            self._refusal = None if self.expect_100_continue else self._refuse(self._asking, self.headers)
+            judged = self._asking is not None and self._asking.one_input and not self.expect_100_continue
+            self._refusal = self._refuse(self._asking, self.headers) if judged else None
             if self._refusal is not None:
                 return
-            judged = self._asking is not None and self._asking.one_input and not self.expect_100_continue
             self._served = self._arriving = self.scope["state"][STATE] = Exchange(judged=judged)
         super().on_headers_complete()
 

@@ -11,7 +11,7 @@ follow that are cheaper, a walk may pass the coarser ones by.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,8 @@ class _Level:
     gmacs: tuple[float, float]
     edges: NDArray[np.float32]
     gain: NDArray[np.float32]
-    past: int = LEAVE
-    ahead: float = 0.0
+    past: int
+    ahead: float
 
     def gains(self, doubt: NDArray[np.float32]) -> NDArray[np.float64]:
         """Expected gain of each part, float64 [rows, N]."""
@@ -97,9 +97,8 @@ class Refine:
             told = any(name.startswith("places") for name in stage.outputs)
             places = port(stage, "places", package) if told or graph.looks[after] else None
             doubt = port(stage, "doubt", package)
-            self._levels[place] = _Level(doubt, places, after, macs, edges[level, 1:-1], gain[level])
-            if past:
-                self._levels[place] = replace(self._levels[place], past=past[0], ahead=ahead[0])
+            behind = (past[0], ahead[0]) if past else (LEAVE, 0.0)
+            self._levels[place] = _Level(doubt, places, after, macs, edges[level, 1:-1], gain[level], *behind)
 
     def route(self, stage: int, outputs: Mapping[str, NDArray[Any]], prices: NDArray[np.float64]) -> Routing:
         """See `Router.route`. `signals` tell how many parts are picked, and what they are expected to mend."""

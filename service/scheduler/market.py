@@ -217,8 +217,8 @@ class Wants:
         work = self._work(place)
         finish = work.cumsum()
         # Not `finish - work`: rounded, that needn't fall as the price rises.
-        begin = np.concatenate(([0.0], finish[:-1]))
-        return bool(((finish <= self._left) & (begin[: len(finish)] <= self._wanted)).all())
+        begin = np.concatenate(([0.0], finish))[:-1]
+        return bool(((finish <= self._left) & (begin <= self._wanted)).all())
 
     def forgive(self) -> None:
         """Leave out the deadlines that not even the highest price can save."""
