@@ -1,54 +1,69 @@
-"""The residual backbone of the networks that skip: four groups of blocks, each of which a walk may leave out.
+"""The residual backbone of the networks that skip: two groups of blocks, each of which a walk may leave out.
 
-A block adds to its map, x + f(x) (He et al. 2016), so a skipped one leaves x as it is, and the rest still works on it
-(Veit et al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", NIPS 2016). It works well only
-if the rest has seen such maps in training (stochastic depth, Huang et al. 2016).
+A block adds to its group's map, x + f(x) (He et al. 2016), and to the votes for each class, what a small head makes of
+the map that it leaves. A skipped one leaves both as they are, and the rest still works on them (Veit et al., "Residual
+Networks Behave Like Ensembles of Relatively Shallow Networks", NIPS 2016). It works well only if the rest has seen such
+maps in training (stochastic depth, Huang et al. 2016).
 
-It is grown on the shipped early-exit network (models/nets/pretrained.py). Its first three groups are that network's
-first two stages as they are, so that all their blocks together answer just as its second exit does; even what joins
-the fine map with the coarse one, a fifth of all, is a block. That exit's head votes on the third group's map, and the
-last group, made of late layers moved from 7 px to 3 px, adds to its votes.
+It is grown on the shipped early-exit network (models/nets/pretrained.py), whose layers up to its third exit are all
+here. Its first stage, with exit and all, always runs: the trunk. What follows is cut into blocks, even what isn't
+residual there: the convolution that joins the fine map with the coarse one, and the one that widens the map.
 
-Shapes below: b rows; maps are [b, channels, height, width].
+Shapes below: b rows; maps are [b, channels, 7, 7], but for the trunk's fine one of 15 px.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-from models.nets.layers import ConvNorm, ConvUnit, Fuse, Head, Stem
+from models.nets.layers import ConvNorm, ConvUnit, Fuse, Head
 from models.nets.multi_exit import ChainStage, FirstStage, FusingStage, JoinedStage, MultiExitNet, Widths
 
-BLOCKS = (1, 1, 3, 2)
+BLOCKS = (3, 2)
 """Blocks of each group."""
-SIDES = (15, 7, 7, 3)
-"""Height and width of each group's maps."""
-JOINING = 2
-"""The group whose first block joins the map of the first group."""
-
-Adds = Callable[[Tensor], Tensor]
-"""A map to what a block adds to it."""
-Through = Callable[[int, Tensor, Sequence[Adds]], Tensor]
-"""A group, the map with which it begins, and its blocks, to the map with which it ends."""
+COUNT = sum(BLOCKS)
 
 
-class Opening(nn.Module):
-    """`image` uint8 [b, 32, 32, 3] to the first group's map: the stem and a convolution. Not trained further."""
+class Standing(NamedTuple):
+    """A group's `map`, and the `votes` (logits) [b, classes], as a walk has them now; or what a block adds to both."""
 
-    def __init__(self, stem: Stem, unit: nn.Module) -> None:
-        super().__init__()
-        self.stem, self.unit = stem, unit
-        self.requires_grad_(False)
+    map: Tensor
+    votes: Tensor
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.unit(self.stem(image))  # type: ignore[no-any-return]
+    def plus(self, added: "Standing", weight: Tensor | float = 1.0) -> "Standing":
+        """Both with what was added, times a weight, one number or float [b]."""
+        if isinstance(weight, Tensor):
+            return Standing(
+                self.map + weight[:, None, None, None] * added.map, self.votes + weight[:, None] * added.votes
+            )
+        return Standing(self.map + weight * added.map, self.votes + weight * added.votes)
+
+
+class Opened(NamedTuple):
+    """What the trunk makes of images: two maps, `fine` of 15 px and `coarse` of 7 px, and its exit's `votes`."""
+
+    fine: Tensor
+    coarse: Tensor
+    votes: Tensor
+
+    def chunk(self, parts: int) -> "list[Opened]":
+        """The rows in so many parts."""
+        return [Opened(*part) for part in zip(*(tensor.chunk(parts) for tensor in self), strict=True)]
+
+
+Adds = Callable[[Tensor], Standing]
+"""A map to what a block adds."""
+Through = Callable[[int, Standing, Sequence[Adds]], Standing]
+"""A group, what it begins with, and its blocks, to what it ends with."""
 
 
 class Turn(nn.Module):
-    """The coarse map [b, c, 7, 7] through a 1x1 convolution to the third group's, which nothing fine is in yet."""
+    """The coarse map through a 1x1 convolution to the first group's, which nothing fine is in yet."""
 
     def __init__(self, coarse: nn.Module) -> None:
         super().__init__()
@@ -59,7 +74,7 @@ class Turn(nn.Module):
 
 
 class Join(nn.Module):
-    """A block: what the fine map [b, f, 15, 15] changes in the third group's map.
+    """What the fine map [b, f, 15, 15] changes in the first group's map.
 
     With it the map is silu(fine part + coarse part), the early-exit network's, and without it silu(coarse part). The
     coarse part is made anew: that costs a twentieth of the fine one.
@@ -69,129 +84,170 @@ class Join(nn.Module):
         super().__init__()
         self.fine, self.coarse = fine, turn.coarse
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+    def forward(self, fine: Tensor, coarse: Tensor, _: Tensor) -> Tensor:
         part = self.coarse(coarse)
         return F.silu(self.fine(fine) + part) - F.silu(part)
 
 
-class Backbone(nn.Module):
-    """Four groups: a transition that always runs, and blocks that add to its map.
+class Widen(nn.Module):
+    """What a convolution from the first group's channels changes in the second's map, which begins padded with zeros.
 
-    The answer: votes of `early` on the map with which the third group ends, and of `head` on the last map.
+    With it the map is the convolution's output, the early-exit network's.
+    """
+
+    def __init__(self, unit: nn.Module, narrow: int) -> None:
+        super().__init__()
+        self.unit, self.narrow = unit, narrow
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.unit(x[:, : self.narrow]) - x  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """`adds` to the map; `head` votes on the map that this leaves."""
+
+    def __init__(self, adds: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.adds, self.head = adds, head
+
+    def forward(self, *maps: Tensor) -> Standing:
+        """The group's map, last of `maps`, to what is added; the block that joins takes two others before it."""
+        added = self.adds(*maps)
+        return Standing(added, self.head(maps[-1] + added))
+
+
+class Backbone(nn.Module):
+    """A trunk that always runs and isn't trained further, and two groups of blocks that add to a map and to votes.
+
+    `channels`: of the two groups' maps.
     """
 
     def __init__(
-        self,
-        transitions: Sequence[nn.Module],
-        groups: Sequence[Sequence[nn.Module]],
-        early: nn.Module,
-        head: nn.Module,
+        self, trunk: FirstStage, turn: Turn, groups: Sequence[Sequence[Block]], channels: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.transitions = nn.ModuleList(transitions)
+        self.trunk, self.turn = trunk.requires_grad_(False), turn
         self.groups = nn.ModuleList(nn.ModuleList(blocks) for blocks in groups)
-        self.early, self.head = early, head
+        self.channels = channels
 
     @classmethod
     def untrained(cls, widths: Widths, classes: int) -> "Backbone":
         """With norms and random weights, for tests: the recipes grow it on a trained network."""
         w = widths
         turn = Turn(ConvNorm(w.coarse, w.middle, kernel=1))
-        transitions = [
-            Opening(Stem(), ConvUnit(Stem.channels, w.fine, pool=2)),
-            ConvUnit(w.fine, w.coarse, stride=2),
-            turn,
-            ConvUnit(w.middle, w.late, stride=2),
+        adds: list[list[nn.Module]] = [
+            [
+                Join(ConvNorm(w.fine, w.middle, pool=2), turn),
+                ConvUnit(w.middle, w.middle),
+                ConvUnit(w.middle, w.middle),
+            ],
+            [Widen(ConvUnit(w.middle, w.late), w.middle), ConvUnit(w.late, w.late)],
         ]
-        channels = (w.fine, w.coarse, w.middle, w.late)
-        groups: list[list[nn.Module]] = [
-            [ConvUnit(c, c) for _ in range(count)] for c, count in zip(channels, BLOCKS, strict=True)
+        groups = [
+            [Block(each, Head(width, None, classes)) for each in blocks]
+            for width, blocks in zip((w.middle, w.late), adds, strict=True)
         ]
-        groups[JOINING][0] = Join(ConvNorm(w.fine, w.middle, pool=2), turn)
-        return cls(transitions, groups, Head(w.middle, w.middle, classes), Head(w.late, None, classes))
+        return cls(FirstStage("open", w, Head(w.coarse, None, classes)), turn, groups, (w.middle, w.late))
 
-    def block(self, group: int, place: int, maps: Sequence[Tensor]) -> Adds:
-        """A block of a group, `place` from 0 on. The one that joins takes `maps`, those of the first two groups."""
-        block: nn.Module = self.groups[group][place]  # type: ignore[index]
-        return partial(_joined, block, *maps[:2]) if (group, place) == (JOINING, 0) else block
+    def block(self, group: int, place: int) -> Block:
+        """A block of a group, `place` from 0 on."""
+        block = self.groups[group][place]  # type: ignore[index]
+        assert isinstance(block, Block)
+        return block
 
-    def blocks(self, group: int, maps: Sequence[Tensor]) -> list[Adds]:
-        """The blocks of a group. `maps`: those with which the groups before it ended."""
-        return [self.block(group, place, maps) for place in range(BLOCKS[group])]
+    def blocks(self, group: int, opened: Opened) -> list[Adds]:
+        """The blocks of a group, for rows that began so: the first of all joins the trunk's maps."""
+        blocks: list[Adds] = [self.block(group, place) for place in range(BLOCKS[group])]
+        return blocks if group else [partial(self.block(0, 0), opened.fine, opened.coarse), *blocks[1:]]
 
-    def channels(self) -> list[int]:
-        """Of each group's maps."""
-        last = [list(blocks)[-1] for blocks in self.groups]  # type: ignore[call-overload]
-        return [block.conv.out_channels for block in last]
+    @torch.no_grad()
+    def open(self, image: Tensor) -> Opened:
+        """uint8 [b, 32, 32, 3] to what the trunk makes of it."""
+        assert self.trunk.head is not None
+        made = self.trunk.features({"image": image})
+        return Opened(made["fine"], made["coarse"], self.trunk.head(made["coarse"]))
 
+    def begin(self, opened: Opened) -> Standing:
+        """What the first group begins with."""
+        return Standing(self.turn(opened.coarse), opened.votes)
+
+    def widen(self, before: Standing) -> Standing:
+        """What the second one begins with: the first one's map, zeros for further channels (He et al., option A)."""
+        narrow, wide = self.channels
+        blank = torch.zeros_like(before.map[:, :1]).expand(-1, wide - narrow, -1, -1)
+        return Standing(torch.cat([before.map, blank], dim=1), before.votes)
+
+    def walk(self, opened: Opened, through: Through) -> Tensor:
+        """To logits [b, classes]; `through` runs what blocks of a group it likes."""
+        middle = through(0, self.begin(opened), self.blocks(0, opened))
+        last = through(1, self.widen(middle), self.blocks(1, opened))
+        return last.votes
+
+    @torch.no_grad()
     def shares(self) -> Tensor:
-        """Cost of each block as a share of the full walk's, float32 [blocks]; transitions and early head count."""
-        outputs: list[list[tuple[int, ...]]] = [
-            [(31, 31), (7,), (7,), (3,)],
-            [(15,), (7,)],
-            [(15, 7), (7,), (7,)],
-            [(3,), (3,)],
-        ]
-        blocks = [block for group in self.groups for block in group]  # type: ignore[attr-defined]
-        sides = [each for group in outputs[1:] for each in group]
-        fixed = sum(_macs(part, side) for part, side in zip(self.transitions, outputs[0], strict=True))
-        costs = torch.tensor([_macs(block, side) for block, side in zip(blocks, sides, strict=True)])
-        return costs / (fixed + _macs(self.early, (SIDES[JOINING],)) + costs.sum())
+        """Cost of each block as a share of the full walk's, in multiply-adds, float32 [blocks]."""
+        spent: list[int] = []
 
-    def open(self, image: Tensor) -> Tensor:
-        """uint8 [b, 32, 32, 3] to the map with which the first group begins."""
-        return self.transitions[0](image)  # type: ignore[no-any-return]
+        def group(_: int, standing: Standing, blocks: Sequence[Adds]) -> Standing:
+            for block in blocks:
+                with FlopCounterMode(display=False) as counter:
+                    standing = standing.plus(block(standing.map))
+                spent.append(counter.get_total_flops())
+            return standing
 
-    def walk(self, opened: Tensor, through: Through) -> Tensor:
-        """That map to logits [b, classes]; `through` runs what blocks of a group it likes."""
-        maps: list[Tensor] = []
-        for group, transition in enumerate(self.transitions):
-            x = transition(maps[-1]) if group else opened
-            maps.append(through(group, x, self.blocks(group, maps)))
-        return self.early(maps[-2]) + self.head(maps[-1])  # type: ignore[no-any-return]
-
-
-def _joined(join: nn.Module, fine: Tensor, coarse: Tensor, _: Tensor) -> Tensor:
-    return join(fine, coarse)  # type: ignore[no-any-return]
-
-
-def _macs(part: nn.Module, sides: Sequence[int]) -> float:
-    """Multiply-adds of the convolutions in a part, in their order; `sides` of their outputs."""
-    convolutions = [each for each in part.modules() if isinstance(each, nn.Conv2d)]
-    return float(sum(conv.weight.numel() * side**2 for conv, side in zip(convolutions, sides, strict=True)))
+        with FlopCounterMode(display=False) as counter:
+            self.walk(self.open(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)), group)
+        shares: Tensor = torch.tensor(spent, dtype=torch.float32) / counter.get_total_flops()
+        return shares
 
 
 def grown(net: MultiExitNet) -> Backbone:
-    """The backbone made of the early-exit network's layers.
+    """The backbone made of the early-exit network's layers up to its third exit.
 
-    Its convolution to the late maps gets a stride, and two late residual units follow at 3 px. The last head starts
-    from zero: at first the full walk is right just as often as the early-exit network's second exit.
+    Where a block ends at an exit it has that exit's head; the others' votes start from zero. So at first the votes of
+    the full walk are the sum of the three exits'.
     """
-    first, joined, fourth, fifth = net.chain()
+    first, joined, fourth, _ = net.chain()
     assert isinstance(first, FirstStage)
     assert isinstance(joined, JoinedStage)
     fusing, third = joined.first, joined.second
     assert isinstance(fusing, FusingStage)
     assert isinstance(third, ChainStage)
     assert isinstance(fourth, ChainStage)
-    assert isinstance(fifth, ChainStage)
-    fuse, late = fusing.body, _parts(fourth.body)[0]
+    fuse, (widens, late) = fusing.body, _parts(fourth.body)
     assert isinstance(fuse, Fuse)
-    assert isinstance(late, ConvUnit)
-    late.conv.stride, late.conv.padding = (2, 2), (0, 0)
-    fine, coarse = _parts(first.fine), _parts(first.coarse)
-    residual = [fine[1:], coarse[1:], _parts(third.body), [_parts(fourth.body)[1], _parts(fifth.body)[-1]]]
-    groups = [[unit.unit for unit in units] for units in residual]
-    turn = Turn(fuse.coarse)
-    groups[JOINING].insert(0, Join(fuse.fine, turn))
-    head = fifth.head
+    assert isinstance(widens, ConvUnit)
     assert third.head is not None
-    assert isinstance(head, Head)
+    assert fourth.head is not None
+    narrow, wide = widens.conv.in_channels, widens.conv.out_channels
+    classes = _classes(third.head)
+    turn, (one, two) = Turn(fuse.coarse), _parts(third.body)
+    net.requires_grad_(True)
+    groups = [
+        [
+            Block(Join(fuse.fine, turn), _silent(narrow, classes)),
+            Block(one.get_submodule("unit"), _silent(narrow, classes)),
+            Block(two.get_submodule("unit"), third.head),
+        ],
+        [
+            Block(Widen(widens, narrow), _silent(wide, classes)),
+            Block(late.get_submodule("unit"), fourth.head),
+        ],
+    ]
+    return Backbone(first, turn, groups, (narrow, wide))
+
+
+def _silent(channels: int, classes: int) -> Head:
+    """A head whose votes are zero until it is trained."""
+    head = Head(channels, None, classes)
     nn.init.zeros_(head.linear.weight)
     nn.init.zeros_(head.linear.bias)
-    net.requires_grad_(True)
-    transitions = [Opening(first.stem, fine[0]), coarse[0], turn, late]
-    return Backbone(transitions, groups, third.head, head)  # type: ignore[arg-type]
+    return head
+
+
+def _classes(head: nn.Module) -> int:
+    assert isinstance(head, Head)
+    return head.linear.out_features
 
 
 def _parts(body: nn.Module) -> list[nn.Module]:

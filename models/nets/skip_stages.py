@@ -1,12 +1,14 @@
-"""The stages of a network that skips: one graph for each transition between groups, and one for each block.
+"""The stages of a network that skips: one graph for each start of a group, and one for each block.
 
-A graph can't write a tensor that it reads, so the map of a group travels in parts: what the transition made, and what
-each block has added. The transition writes zeros for all of these; a skipped block leaves its zeros as they are.
+A graph can't write a tensor that it reads, so a group's map and the votes travel in parts: what the group began with,
+and what each block has added. The start of a group writes zeros for all of these; a skipped block leaves its zeros as
+they are.
 
-    open -> block1 -> coarse -> block2 -> turn -> block3 -> block4 -> block5 -> late -> block6 -> block7
+    open -> block1 -> block2 -> block3 -> widen -> block4 -> block5
 
-State: `x1` .. `x4`, the groups' maps as their transitions made them; `a1` .. `a7`, what the blocks added; `votes`, the
-early head's. From `late` on every stage answers, so a walk that skips all that is left leaves where it stands.
+State: `fine` and `coarse`, the trunk's maps; `x1` and `x2`, the maps with which the groups begin, `v1` and `v2`, their
+votes; `a1` .. `a5` and `w1` .. `w5`, what the blocks added to map and votes. From `widen` on every stage answers, so a
+walk that skips all that is left leaves where it stands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,17 +19,17 @@ from torch import Tensor
 
 from models.export import GraphStage, StagePorts
 from models.nets.fold import folded
-from models.nets.residual import BLOCKS, JOINING, Backbone
-from models.nets.skipping import Gates, Halting, Policy, SkipNet, accumulated
+from models.nets.residual import BLOCKS, COUNT, Backbone, Standing
+from models.nets.skipping import Gates, Halting, Policy, SkipNet, accumulated, seen
 
-TRANSITIONS = ("open", "coarse", "turn", "late")
+STARTS = ("open", "widen")
 LAST = len(BLOCKS) - 1
 State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Of a stage: its group, and its block there from 1 on; 0 is the transition."""
+    """Of a stage: its group, and its block there from 1 on; 0 is the start."""
 
     group: int
     block: int
@@ -35,7 +37,7 @@ class Place:
     @property
     def name(self) -> str:
         """Of the stage."""
-        return f"block{self.number}" if self.block else TRANSITIONS[self.group]
+        return f"block{self.number}" if self.block else STARTS[self.group]
 
     @property
     def number(self) -> int:
@@ -49,31 +51,30 @@ class Place:
 
     @property
     def turn(self) -> list["Place"]:
-        """The next transition, if there is one."""
+        """The next group's start, if there is one."""
         return [Place(self.group + 1, 0)] if self.group < LAST else []
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """Names of the maps and additions that the stage reads."""
-        if self.block:
-            return _map(self.group, self.block - 1)
-        return _ended(self.group - 1) if self.group else ("image",)
+    def maps(self) -> tuple[str, ...]:
+        """Names of the parts of the map that the stage reads."""
+        return _parts("x", "a", self) if self.block or self.group else ()
 
     @property
-    def joins(self) -> tuple[tuple[str, ...], ...]:
-        """Of the block that joins: names of the parts of the two maps that it takes beside its own group's."""
-        return (_ended(0), _ended(1)) if (self.group, self.block) == (JOINING, 1) else ()
+    def votes(self) -> tuple[str, ...]:
+        """Names of the parts of the votes that it reads."""
+        return _parts("v", "w", self) if self.block or self.group else ()
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Names of the trunk's maps, for the block that joins them."""
+        return ("fine", "coarse") if self.number == 1 and self.block else ()
 
 
-def _map(group: int, blocks: int) -> tuple[str, ...]:
-    """Names of the parts of a group's map after that many of its blocks."""
+def _parts(begun: str, added: str, place: Place) -> tuple[str, ...]:
+    """Names of what a group began with, and of what its blocks before the place added; a start reads the last one's."""
+    group, blocks = (place.group, place.block - 1) if place.block else (place.group - 1, BLOCKS[place.group - 1])
     first = sum(BLOCKS[:group]) + 1
-    return (f"x{group + 1}", *(f"a{number}" for number in range(first, first + blocks)))
-
-
-def _ended(group: int) -> tuple[str, ...]:
-    """Names of the parts of the map with which a group ends."""
-    return _map(group, BLOCKS[group])
+    return (f"{begun}{group + 1}", *(f"{added}{number}" for number in range(first, first + blocks)))
 
 
 PLACES = [Place(group, block) for group, blocks in enumerate(BLOCKS) for block in range(blocks + 1)]
@@ -81,10 +82,10 @@ PLACES = [Place(group, block) for group, blocks in enumerate(BLOCKS) for block i
 
 
 class SkipStage(GraphStage):
-    """One stage. `next` names what may follow it: the blocks left in its group, and the transition after them."""
+    """One stage. `next` names what may follow it: the blocks left in its group, and the start of the one after."""
 
     extra_inputs: tuple[str, ...] = ()
-    """State beside the maps, for deciding."""
+    """State beside maps and votes, for deciding."""
     signals: tuple[str, ...] = ()
     """What the router reads."""
 
@@ -99,21 +100,31 @@ class SkipStage(GraphStage):
         return self.place.group == LAST
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """State that the stage reads beside its group's map."""
-        votes = ("votes",) if self.answers and self.place.block else ()
-        return (*(name for parts in self.place.joins for name in parts), *votes)
+    def made(self) -> tuple[str, ...]:
+        """Names of the maps and votes that the stage makes and a later one reads."""
+        place = self.place
+        own = () if place.number == COUNT else (f"a{place.number}", f"w{place.number}")
+        if place.block:
+            return own
+        blanks = [
+            name
+            for after in place.following
+            if after.number < COUNT
+            for name in (f"a{after.number}", f"w{after.number}")
+        ]
+        trunk = ("fine", "coarse") if place.group == 0 else ()
+        return (*trunk, f"x{place.group + 1}", f"v{place.group + 1}", *blanks)
 
     def declare(self) -> None:
-        """Set the ports: the maps that this stage makes, its signals, its answer."""
-        group, block = self.place.group, self.place.block
-        blanks = [f"a{after.number}" for after in self.place.following]
-        made = [f"a{self.place.number}"] if block else [f"x{group + 1}", *blanks]
-        needed = [name for name in made if group < LAST or name != f"a{sum(BLOCKS)}"]
-        answers = [*(["votes"] if block == 0 else []), "logits"] if self.answers else []
-        self.ports = StagePorts(
-            (*self.place.reads, *self.beside, *self.extra_inputs), (*needed, *self.signals, *answers)
-        )
+        """Set the ports: the maps and votes that this stage makes, its signals, its answer."""
+        place = self.place
+        given = (*place.joined, *place.maps, *place.votes) if place.block or place.group else ("image",)
+        self.ports = StagePorts((*given, *self.extra_inputs), (*self.made, *self.signals, *self.answer_ports))
+
+    @property
+    def answer_ports(self) -> tuple[str, ...]:
+        """`logits` where the stage has an exit."""
+        return ("logits",) if self.answers else ()
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Tensors in the order of `ports.inputs` to tensors in the order of `ports.outputs`."""
@@ -123,35 +134,43 @@ class SkipStage(GraphStage):
 
     def step(self, state: State) -> dict[str, Tensor]:
         """All that the stage makes, by name."""
-        group, block = self.place.group, self.place.block
-        if block:
-            x = whole(state, self.place.reads)
-            added = self.adds(x, state)
-            made, x = {f"a{self.place.number}": added}, x + added
+        if not self.place.block:
+            return self.start(state)
+        before = self.standing(state)
+        added = self.adds(before.map, state)
+        after, number = before.plus(added), self.place.number
+        made = {f"a{number}": added.map, f"w{number}": added.votes, "logits": after.votes}
+        return made | self.decide(after, state)
+
+    def start(self, state: State) -> dict[str, Tensor]:
+        """What the start of a group makes: zeros for what its blocks may add."""
+        if self.place.group:
+            begun, made = self.backbone.widen(self.standing(state)), {}
         else:
-            before = state["image"] if group == 0 else whole(state, self.place.reads)
-            x = self.backbone.transitions[group](before)
-            made = {f"x{group + 1}": x}
-            made |= {f"a{after.number}": torch.zeros_like(x) for after in self.place.following}
-            made |= {"votes": self.backbone.early(before)} if self.answers else {}
-        return made | self.decide(x, state) | (self.answer(x, {**state, **made}) if self.answers else {})
+            opened = self.backbone.open(state["image"])
+            begun, made = self.backbone.begin(opened), {"fine": opened.fine, "coarse": opened.coarse}
+        number = self.place.group + 1
+        made |= {f"x{number}": begun.map, f"v{number}": begun.votes, "logits": begun.votes}
+        for after in self.place.following:
+            made |= {f"a{after.number}": torch.zeros_like(begun.map), f"w{after.number}": torch.zeros_like(begun.votes)}
+        return made | self.decide(begun, state)
 
-    def adds(self, x: Tensor, state: State) -> Tensor:
-        """What the stage's block adds to its map."""
-        maps = [whole(state, parts) for parts in self.place.joins]
-        return self.backbone.block(self.place.group, self.place.block - 1, maps)(x)
+    def standing(self, state: State) -> Standing:
+        """Map and votes as the stage finds them."""
+        return Standing(whole(state, self.place.maps), whole(state, self.place.votes))
 
-    def answer(self, x: Tensor, state: State) -> dict[str, Tensor]:
-        """`logits` [b, classes], from the last map as it now stands."""
-        return {"logits": state["votes"] + self.backbone.head(x)}
+    def adds(self, x: Tensor, state: State) -> Standing:
+        """What the stage's block adds."""
+        block = self.backbone.block(self.place.group, self.place.block - 1)
+        return block(*(state[name] for name in self.place.joined), x)  # type: ignore[no-any-return]
 
-    def decide(self, x: Tensor, state: State) -> dict[str, Tensor]:
-        """The signals, from the map as it now stands."""
+    def decide(self, standing: Standing, state: State) -> dict[str, Tensor]:
+        """The signals, from map and votes as they now stand."""
         raise NotImplementedError
 
 
 def whole(state: State, parts: Sequence[str]) -> Tensor:
-    """A map from its parts."""
+    """A map or votes from the parts."""
     x = state[parts[0]]
     for name in parts[1:]:
         x = x + state[name]
@@ -159,7 +178,7 @@ def whole(state: State, parts: Sequence[str]) -> Tensor:
 
 
 class GateStage(SkipStage):
-    """Says of the blocks left in the group what their gates make of the map as it now stands."""
+    """Says of the blocks left in the group what their gates make of map and votes as they now stand."""
 
     def __init__(self, backbone: Backbone, place: Place, gates: Gates) -> None:
         super().__init__(backbone, place)
@@ -167,10 +186,10 @@ class GateStage(SkipStage):
         self.signals = (f"gates_{place.name}",) if place.following else ()
         self.declare()
 
-    def decide(self, x: Tensor, state: State) -> dict[str, Tensor]:
+    def decide(self, standing: Standing, state: State) -> dict[str, Tensor]:
         """`gates_*` [b, blocks left]."""
-        left = self.gates.of(self.place.group)[self.place.block :]
-        return {name: torch.sigmoid(torch.cat([gate(x) for gate in left], dim=1)) for name in self.signals}
+        left, looked = self.gates.of(self.place.group)[self.place.block :], seen(standing)
+        return {name: torch.sigmoid(torch.cat([gate(looked) for gate in left], dim=1)) for name in self.signals}
 
 
 class PolicyStage(SkipStage):
@@ -185,15 +204,16 @@ class PolicyStage(SkipStage):
             self.signals = ("policy",) if self.first else (f"policy_{place.name}",)
         self.declare()
 
-    def decide(self, x: Tensor, state: State) -> dict[str, Tensor]:
+    def decide(self, standing: Standing, state: State) -> dict[str, Tensor]:
         """`policy*` [b, all blocks]."""
-        return {name: torch.sigmoid(self.policy(x)) if self.first else state["policy"] for name in self.signals}
+        return {name: torch.sigmoid(self.policy(standing)) if self.first else state["policy"] for name in self.signals}
 
 
 class HaltingStage(SkipStage):
-    """Adds the score of its map to the group's. What blocks add is weighted by what remained to 1 before them.
+    """Adds the score of what stands to the group's. What blocks add is weighted by what remained to 1 before them.
 
-    A block is entered only after the one before it, so it reads the map that this one left, `m1` .. `m6`, and its sum.
+    A block is entered only after the one before it, so it reads the map and votes that this one left, `m1` .. `m4` and
+    `u1` .. `u4`, and its sum; the weighted parts make what the group ends with.
     """
 
     def __init__(self, backbone: Backbone, place: Place, halting: Halting) -> None:
@@ -204,32 +224,38 @@ class HaltingStage(SkipStage):
         self.declare()
         if place.block:
             before = Place(place.group, place.block - 1)
-            self.map = f"m{before.number}" if before.block else f"x{place.group + 1}"
-            self.sum = f"halted_{before.name}"
-            # The weighted mean of the maps so far is only for the head.
-            mean = [name for name in place.reads if name != self.map] if self.answers else []
-            left = [f"m{place.number}"] if place.following else []
-            self.ports = StagePorts((self.map, *mean, *self.beside, self.sum), (*left, *self.ports.outputs))
+            last = (f"m{before.number}", f"u{before.number}") if before.block else (place.maps[0], place.votes[0])
+            self.last, self.sum = last, f"halted_{before.name}"
+            # The weighted mean of the votes so far is only for the answer.
+            mean = [name for name in place.votes if name not in last] if self.answers else []
+            mean = [*place.votes[:1], *mean] if self.answers and before.block else mean
+            left = [f"m{place.number}", f"u{place.number}"] if place.following else []
+            self.ports = StagePorts((*place.joined, *last, *mean, self.sum), (*left, *self.ports.outputs))
 
     def step(self, state: State) -> dict[str, Tensor]:
         """See `SkipStage.step`."""
         if not self.place.block:
-            return super().step(state)
-        x, number = state[self.map], self.place.number
-        added = self.adds(x, state)
-        weighted = (1 - state[self.sum])[:, :, None, None] * added
-        made = {f"a{number}": weighted, f"m{number}": x + added} | self.decide(x + added, state)
-        if self.answers:
-            made |= self.answer(whole(state, self.place.reads) + weighted, state)
-        return made
+            return self.start(state)
+        before, number = Standing(*(state[name] for name in self.last)), self.place.number
+        added = self.adds(before.map, state)
+        after, weight = before.plus(added), 1 - state[self.sum]
+        weighted = Standing(weight[:, :, None, None] * added.map, weight * added.votes)
+        made = {
+            f"a{number}": weighted.map,
+            f"w{number}": weighted.votes,
+            f"m{number}": after.map,
+            f"u{number}": after.votes,
+        }
+        made |= {"logits": whole(state, self.place.votes) + weighted.votes} if self.answers else {}
+        return made | self.decide(after, state)
 
-    def decide(self, x: Tensor, state: State) -> dict[str, Tensor]:
+    def decide(self, standing: Standing, state: State) -> dict[str, Tensor]:
         """`halted_*` [b, 1]: what the group's scores add up to."""
         if not self.signals:
             return {}
-        so_far = state[self.sum] if self.place.block else torch.zeros_like(x[:, :1, 0, 0])
+        so_far = state[self.sum] if self.place.block else torch.zeros_like(standing.votes[:, :1])
         score = self.halting.of(self.place.group)[self.place.block]
-        return {name: accumulated(so_far, score(x)) for name in self.signals}
+        return {name: accumulated(so_far, score(seen(standing))) for name in self.signals}
 
 
 def skip_stages(net: SkipNet, way: str) -> list[SkipStage]:

@@ -23,7 +23,7 @@ from models.data import cifar10
 from models.data.cifar10 import ImageSet
 from models.findings import Share, StaticNet
 from models.nets.fold import folded
-from models.nets.skip_stages import TRANSITIONS, SkipStage, skip_stages
+from models.nets.skip_stages import STARTS, SkipStage, skip_stages
 from models.nets.skipping import SkipNet, Terms
 from models.recipes import cifar10_skip_backbone as backbone
 from models.recipes.cifar10_early_exit import GLIMPSES, SEED, parts, training_set
@@ -96,13 +96,13 @@ class Recipe(Routed):
 
     def trained(self, work: Path, seen: Path) -> SkipNet:
         """See `Routed.trained`; norms folded, and weights as the graphs keep them."""
-        net = backbone.blended(super().trained(work, seen))
+        net: SkipNet = super().trained(work, seen)
         net.ways[self.way].load_state_dict(torch.load(self.own(work, "way.pt"), weights_only=True))
         return half.round_weights(folded(net))  # type: ignore[return-value]
 
     def train(self, work: Path, seen: Path, folder: Path) -> None:
         """Train the shared network, unless it is there, and then this way to decide."""
-        net = backbone.blended(self.done(work, seen).run())
+        net: SkipNet = self.done(work, seen).run()
         lost = learn(net, self.way, explored(net, work / "explored.pt"), seed=SEED, steps=STEPS, lr=RATE)
         print(f"{self.way}: loses {lost:.4f}", flush=True)
         torch.save(net.ways[self.way].state_dict(), self.own(work, "way.pt"))
@@ -146,7 +146,7 @@ class Recipe(Routed):
 
     def text(self, work: Path, found: Package, findings: RouteFindings, facts: str) -> tuple[str, str]:
         """See `Routed.text`."""
-        return f"{TRAINING.format(explored=EXPLORED, tuned=backbone.TUNED)}\n{facts}\n\n{self.found}", LIMITS
+        return f"{TRAINING.format(explored=EXPLORED)}\n{facts}\n\n{self.found}", LIMITS
 
 
 def explored(net: SkipNet, file: Path) -> Ways:
@@ -231,7 +231,7 @@ def fixed_ways(net: SkipNet, devtest: ImageSet, folder: Path, stage_ms: Mapping[
             name=f"always {', '.join(way['blocks']) or 'no block'}",
             macs=way["macs"],
             accuracy=Share(way["right"], way["of"]),
-            ms=sum(ms for name, ms in stage_ms.items() if name in (*TRANSITIONS, *way["blocks"])),
+            ms=sum(ms for name, ms in stage_ms.items() if name in (*STARTS, *way["blocks"])),
         )
         for way in json.loads(file.read_text())
     ]
@@ -250,7 +250,7 @@ def measured_ways(net: SkipNet, devtest: ImageSet, folder: Path) -> list[dict[st
     chosen = np.array(fixed.best(walks.macs[:, 0], sure))
     ways = ways[chosen[np.unique(np.linspace(0, len(chosen) - 1, BEST_FIXED).round().astype(int))]]
     walks = fixed.walk_all(sessions, ways, devtest.images)
-    optional = {place for place, name in enumerate(draft.graph.names) if name not in TRANSITIONS}
+    optional = {place for place, name in enumerate(draft.graph.names) if name not in STARTS}
     return [
         {
             "blocks": [draft.graph.names[stage] for stage in np.flatnonzero(way) if stage in optional],

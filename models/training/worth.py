@@ -1,6 +1,6 @@
 """How deciders learn what blocks are worth: every way through the trained backbone is walked for some images, once.
 
-With 7 blocks there are 128 ways. What each of them loses is then known for each of the images, and so is what a decider
+With 5 blocks there are 32 ways. What each of them loses is then known for each of the images, and so is what a decider
 sees at every place of every way; the loss that decisions would have on average is a sum over the ways, exact and
 differentiable. Neither samples nor a straight-through gradient are needed, and no step runs the backbone.
 
@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.nets.residual import BLOCKS, Adds, Backbone
-from models.nets.skipping import Gates, Halting, Policy, SkipNet, Way, pooled
+from models.nets.residual import BLOCKS, COUNT, Backbone, Opened, Standing
+from models.nets.skipping import Gates, Halting, Policy, SkipNet, Way, seen
 from models.training.precision import autocast
 
-COUNT = sum(BLOCKS)
 IMPOSSIBLE = -1e4
 """Logit of a block that no decision leads to."""
 
@@ -30,73 +29,66 @@ class Ways:
     """What the ways of n images show.
 
     Attributes:
-        opened: float16 [n, c, 15, 15], the first maps.
         seen: by block, float16 [n, 2^k, features] of the places before block k.
-        sure: float32 [n, 128], the probability of the true class at the end of each way.
+        sure: float32 [n, 32], the probability of the true class at the end of each way.
     """
 
-    opened: Tensor
     seen: list[Tensor]
     sure: Tensor
 
 
 @torch.no_grad()
-def explore(net: SkipNet, images: NDArray[np.uint8], labels: NDArray[np.int64], batch: int = 100) -> Ways:
+def explore(net: SkipNet, images: NDArray[np.uint8], labels: NDArray[np.int64], batch: int = 200) -> Ways:
     """Every way through the backbone, in the machine's training precision."""
     backbone, parts = net.backbone.eval(), []
     for start in range(0, len(images), batch):
         with autocast():
             opened = backbone.open(torch.from_numpy(images[start : start + batch]))
-            seen: list[list[Tensor]] = [[] for _ in range(COUNT)]
-            logits = torch.stack(_onward(backbone, (0, 0), opened, [], seen), dim=1).float()
+            met: list[list[Tensor]] = [[] for _ in range(COUNT)]
+            logits = torch.stack(_onward(backbone, (0, 0), opened, backbone.begin(opened), met), dim=1).float()
         goal = torch.from_numpy(labels[start : start + batch])[:, None, None].expand(-1, 2**COUNT, 1)
         sure = logits.softmax(2).gather(2, goal)[:, :, 0]
-        parts.append((opened.half(), [torch.stack(each, dim=1).half() for each in seen], sure))
+        parts.append(([torch.stack(each, dim=1).half() for each in met], sure))
     return Ways(
-        torch.cat([opened for opened, _, _ in parts]),
-        [torch.cat([seen[block] for _, seen, _ in parts]) for block in range(COUNT)],
-        torch.cat([sure for _, _, sure in parts]),
+        [torch.cat([met[block] for met, _ in parts]) for block in range(COUNT)],
+        torch.cat([sure for _, sure in parts]),
     )
 
 
 def _onward(
-    backbone: Backbone, place: tuple[int, int], x: Tensor, maps: list[Tensor], seen: list[list[Tensor]]
+    backbone: Backbone, place: tuple[int, int], opened: Opened, standing: Standing, met: list[list[Tensor]]
 ) -> list[Tensor]:
-    """Logits at the ends of all ways on from a map, `place` blocks into a group.
-
-    `maps` are those that later groups read, and in the last group the early votes; what deciders see goes to `seen`.
-    """
+    """Logits at the ends of all ways on from here, `place` blocks into a group; what deciders see goes to `met`."""
     group, block = place
     if block == BLOCKS[group]:
         if group == len(BLOCKS) - 1:
-            return [maps[-1] + backbone.head(x)]
-        passed = backbone.early(x) if group == len(BLOCKS) - 2 else x
-        return _onward(backbone, (group + 1, 0), backbone.transitions[group + 1](x), [*maps, passed], seen)
-    seen[sum(BLOCKS[:group]) + block].append(pooled(x))
-    adds: Adds = backbone.block(group, block, maps)
-    skipped = _onward(backbone, (group, block + 1), x, maps, seen)
-    return skipped + _onward(backbone, (group, block + 1), x + adds(x), maps, seen)
+            return [standing.votes]
+        return _onward(backbone, (group + 1, 0), opened, backbone.widen(standing), met)
+    met[sum(BLOCKS[:group]) + block].append(seen(standing))
+    skipped = _onward(backbone, (group, block + 1), opened, standing, met)
+    added = backbone.blocks(group, opened)[block](standing.map)
+    return skipped + _onward(backbone, (group, block + 1), opened, standing.plus(added), met)
 
 
-def values(way: Way, opened: Tensor, seen: Sequence[Tensor]) -> list[Tensor]:
-    """Logits of what speaks for each block, [b, 2^k] before block k."""
+def values(way: Way, met: Sequence[Tensor]) -> list[Tensor]:
+    """Logits of what speaks for each block, [b, 2^k] before block k; `met`: what deciders see there."""
     if isinstance(way, Policy):
-        logits = way(opened)
+        logits = way.decider(met[0])[:, 0]
         return [logits[:, block, None].expand(-1, 2**block) for block in range(COUNT)]
     if isinstance(way, Gates):
         gates = [gate for group in range(len(BLOCKS)) for gate in way.of(group)]
-        return [gate.judge(each)[:, :, 0] for gate, each in zip(gates, seen, strict=True)]
+        return [gate(each)[:, :, 0] for gate, each in zip(gates, met, strict=True)]
     assert isinstance(way, Halting)
     found: list[Tensor] = []
     for group, count in enumerate(BLOCKS):
         first = sum(BLOCKS[:group])
-        going, halted = torch.ones(2**first, dtype=torch.bool), torch.zeros(len(opened), 2**first)
+        going, halted = torch.ones(2**first, dtype=torch.bool), torch.zeros(len(met[0]), 2**first)
         for block, score in enumerate(way.of(group)):
             # A block is only entered from the one before it: of two ways on, the one that skipped goes no further.
             if block:
                 going = torch.stack([torch.zeros_like(going), going], dim=1).flatten()
                 halted = halted.repeat_interleave(2, dim=1)
-            halted = halted + torch.sigmoid(score.judge(seen[first + block])[:, :, 0])
+            halted = halted + torch.sigmoid(score(met[first + block])[:, :, 0])
             left = torch.logit((1 - halted).clamp(0, 1), eps=1e-4)
             found.append(torch.where(going, left, IMPOSSIBLE))
         assert count == block + 1
@@ -104,7 +96,7 @@ def values(way: Way, opened: Tensor, seen: Sequence[Tensor]) -> list[Tensor]:
 
 
 def expected(logits: Sequence[Tensor], thresholds: Tensor, sharpness: float) -> Tensor:
-    """How likely each way is, [b, 128], if decisions are soft ones around the thresholds [b]."""
+    """How likely each way is, [b, 32], if decisions are soft ones around the thresholds [b]."""
     chance = torch.ones(len(thresholds), 1)
     for each in logits:
         runs = torch.sigmoid((each - thresholds[:, None]) * sharpness)
@@ -113,7 +105,7 @@ def expected(logits: Sequence[Tensor], thresholds: Tensor, sharpness: float) -> 
 
 
 def costs(shares: Tensor) -> Tensor:
-    """Of each way, [128], by the blocks' shares of the full walk."""
+    """Of each way, [32], by the blocks' shares of the full walk."""
     ways = torch.arange(2**COUNT)
     bits = torch.stack([(ways >> (COUNT - 1 - block)) & 1 for block in range(COUNT)], dim=1)
     return bits.float() @ shares
@@ -135,10 +127,9 @@ def learn(net: SkipNet, way: str, found: Ways, *, seed: int, steps: int, lr: flo
     for step in range(steps):
         rows = torch.randint(len(found.sure), (batch,))
         thresholds, prices = net.pricing.draw(batch)
-        opened = found.opened[rows].float()
-        # The policy looks at nothing but the first map.
-        seen = [] if isinstance(decider, Policy) else [each[rows].float() for each in found.seen]
-        chance = expected(values(decider, opened, seen), thresholds, 1 + 3 * step / steps)
+        chance = expected(
+            values(decider, [each[rows].float() for each in found.seen]), thresholds, 1 + 3 * step / steps
+        )
         loss = (chance * (1 - found.sure[rows] + prices[:, None] * owed)).sum(1).mean()
         search.zero_grad()
         loss.backward()

@@ -14,9 +14,10 @@ from models.calibration.traverse import Stages
 from models.macs import macs_per_row
 from models.nets.fold import folded
 from models.nets.multi_exit import Widths
-from models.nets.residual import BLOCKS, Backbone
+from models.nets.pretrained import early_exit_net
+from models.nets.residual import BLOCKS, COUNT, Backbone, Standing, grown
 from models.nets.skip_stages import skip_stages
-from models.nets.skipping import WAYS, Halting, Policy, Pricing, SkipNet, Terms, Way, accumulated
+from models.nets.skipping import CLASSES_SEEN, WAYS, Halting, Policy, Pricing, SkipNet, Terms, Way, accumulated, seen
 from models.recipes.skipping import drafted, entries, walk_parity
 from models.training.worth import Ways, costs, expected, explore, learn, values
 
@@ -36,10 +37,13 @@ def net() -> SkipNet:
             nn.init.normal_(parameter, std=30.0)
         if name.endswith("out.bias"):
             nn.init.zeros_(parameter)
-    policy = made.eval().ways["policy"]
+    policy, halting = made.eval().ways["policy"], made.ways["halting"]
     assert isinstance(policy, Policy)
+    assert isinstance(halting, Halting)
     with torch.no_grad():
-        policy.decider.out.bias -= policy(made.backbone.open(torch.from_numpy(IMAGES))).mean(0)
+        begun = made.backbone.begin(made.backbone.open(torch.from_numpy(IMAGES)))
+        for decider in (policy.decider, halting.of(0)[0]):
+            decider.out.bias -= decider(seen(begun)).mean(0)
     return made
 
 
@@ -52,7 +56,7 @@ def walked(net: SkipNet, way: str, threshold: float) -> tuple[Tensor, Tensor]:
 def test_above_1_no_block_runs_and_maps_stay_as_they_were(net: SkipNet, way: str) -> None:
     logits, ran = walked(net, way, 2.0)
     with torch.no_grad():
-        plain = net.plain(net.backbone.open(torch.from_numpy(IMAGES)), [0.0] * sum(BLOCKS))
+        plain = net.plain(net.backbone.open(torch.from_numpy(IMAGES)), [0.0] * COUNT)
     assert not ran.any()
     assert torch.allclose(logits, plain, atol=1e-5)
 
@@ -71,24 +75,38 @@ def test_decisions_depend_on_the_image(net: SkipNet, way: str) -> None:
     assert any(len(np.unique(walked(net, way, place)[1].numpy(), axis=0)) > 1 for place in (0.1, 0.3, 0.5, 0.7, 0.9))
 
 
-def test_a_halted_group_gives_the_mean_of_its_maps_with_weights_that_sum_to_1(net: SkipNet) -> None:
+def test_a_halted_group_gives_the_mean_of_what_stood_with_weights_that_sum_to_1(net: SkipNet) -> None:
     halting, group = net.ways["halting"], len(BLOCKS) - 1
     assert isinstance(halting, Halting)
-    x = torch.randn(5, 16, 3, 3)
-    blocks = net.backbone.blocks(group, [])
+    begun = Standing(torch.randn(5, 16, 7, 7), torch.randn(5, 10))
+    opened = net.backbone.open(torch.from_numpy(IMAGES[:5]))
+    blocks = net.backbone.blocks(group, opened)
     with torch.no_grad():
-        given = halting.through(Terms(torch.zeros(5)))(group, x, blocks)
-        maps, scores, halted = [x], [], torch.zeros(5, 1)
+        given = halting.through(Terms(torch.zeros(5)))(group, begun, blocks)
+        stood, scores, halted = [begun], [], torch.zeros(5, 1)
         for block, score in zip(blocks, halting.of(group), strict=True):
-            total = accumulated(halted, score(maps[-1]))
+            total = accumulated(halted, score(seen(stood[-1])))
             scores.append(total - halted)
             halted = total
-            maps.append(maps[-1] + block(maps[-1]))
+            stood.append(stood[-1].plus(block(stood[-1].map)))
         weights = torch.cat([*scores, 1 - halted], dim=1)
     assert torch.allclose(weights.sum(dim=1), torch.ones(5))
     assert (weights >= 0).all()
-    mean = sum(weight[:, None, None, None] * map_ for weight, map_ in zip(weights.T, maps, strict=True))
-    assert torch.allclose(given, torch.as_tensor(mean), atol=1e-5)
+    votes = sum(weight[:, None] * each.votes for weight, each in zip(weights.T, stood, strict=True))
+    mean = sum(weight[:, None, None, None] * each.map for weight, each in zip(weights.T, stood, strict=True))
+    assert torch.allclose(given.votes, torch.as_tensor(votes), atol=1e-5)
+    assert torch.allclose(given.map, torch.as_tensor(mean), atol=1e-5)
+
+
+def test_grown_it_stands_where_the_early_exit_network_stands() -> None:
+    """Its votes are then the sum of the first three exits'."""
+    torch.manual_seed(0)
+    backbone = grown(early_exit_net()).eval()
+    image = torch.from_numpy(IMAGES)
+    with torch.no_grad():
+        votes = SkipNet(backbone, []).plain(backbone.open(image), [1.0] * COUNT)
+        exits = early_exit_net().eval()(image)
+    assert torch.allclose(votes, exits[0] + exits[1] + exits[2], atol=1e-3)
 
 
 def test_thresholds_rise_with_prices() -> None:
@@ -102,24 +120,24 @@ def test_shares_are_those_of_the_exported_graphs(net: SkipNet, tmp_path: Path) -
     stages = skip_stages(net, "gate")
     files = export.write_stages(stages, torch.from_numpy(IMAGES[:2]), tmp_path)
     macs = {stage.name: macs_per_row(onnx.load(file)) for stage, file in zip(stages, files, strict=True)}
-    counted = torch.tensor([macs[f"block{number}"] for number in range(1, 8)]) / sum(macs.values())
+    counted = torch.tensor([macs[f"block{number}"] for number in range(1, COUNT + 1)]) / sum(macs.values())
     assert torch.allclose(net.backbone.shares(), counted, atol=0.01)
 
 
 def test_a_step_walks_through_blocks_drawn_for_each_part_of_the_batch(net: SkipNet) -> None:
     image, rng = torch.from_numpy(IMAGES[:4]), np.random.default_rng(0)
-    seen = set()
+    met = set()
     for _ in range(40):
         net.draw(rng)
-        seen.update(tuple(weight > 0 for weight in weights) for weights in net.drawn)
+        met.update(tuple(weight > 0 for weight in weights) for weights in net.drawn)
         assert all(0 <= weight <= 1 for weights in net.drawn for weight in weights)
-    assert len(seen) > 20
+    assert len(met) > 12
     made = folded(net).train()
     assert isinstance(made, SkipNet)
-    made.drawn = [[1.0] * 7, [0.0] * 7]
+    made.drawn = [[1.0] * COUNT, [0.0] * COUNT]
     with torch.no_grad():
         part, whole = made(image)
-        none = made.plain(made.backbone.open(image[2:]), [0.0] * 7)
+        none = made.plain(made.backbone.open(image[2:]), [0.0] * COUNT)
     assert torch.allclose(part[:2], whole[:2], atol=1e-5)
     assert torch.allclose(part[2:], none, atol=1e-5)
 
@@ -130,8 +148,8 @@ def found(net: SkipNet) -> Ways:
 
 
 def test_every_way_is_walked_as_the_network_walks_it(net: SkipNet, found: Ways) -> None:
-    for place in (0, 37, 77, 127):
-        weights = [float(bit) for bit in f"{place:07b}"]
+    for place in (0, 11, 21, 31):
+        weights = [float(bit) for bit in f"{place:05b}"]
         with torch.no_grad():
             logits = net.plain(net.backbone.open(torch.from_numpy(IMAGES)), weights)
         own = logits.softmax(1)[torch.arange(7), torch.arange(7)]
@@ -143,10 +161,10 @@ def test_expected_ways_are_those_that_are_walked_once_decisions_are_sharp(net: S
     decider = net.ways[way]
     assert isinstance(decider, Way)
     with torch.no_grad():
-        told = values(decider, found.opened.float(), [each.float() for each in found.seen])
+        told = values(decider, [each.float() for each in found.seen])
         chance = expected(told, torch.zeros(len(IMAGES)), 1e4)
     ran = walked(net, way, 0.5)[1]
-    place = (ran * 2 ** torch.arange(6, -1, -1)).sum(1).long()
+    place = (ran * 2 ** torch.arange(COUNT - 1, -1, -1)).sum(1).long()
     assert torch.allclose(chance.sum(1), torch.ones(len(IMAGES)))
     # In half precision a value near the threshold may fall on its other side.
     assert (chance.argmax(1) == place).float().mean() > 0.7
@@ -154,30 +172,28 @@ def test_expected_ways_are_those_that_are_walked_once_decisions_are_sharp(net: S
 
 @ALL
 def test_deciders_learn_to_run_what_is_worth_its_price(net: SkipNet, way: str) -> None:
-    """Images of one kind need the last block of the third group, the others nothing."""
+    """Images of one kind need the last block of the first group, the others nothing."""
     random = torch.Generator().manual_seed(0)
     needs = torch.rand(400, generator=random) < 0.5
-    channels = net.backbone.channels()
-    widths = [channels[group] for group, count in enumerate(BLOCKS) for _ in range(count)]
-    mark = needs[:, None].half()
-    seen = [mark[:, :, None].expand(-1, 2**block, 2 * width) for block, width in enumerate(widths)]
-    opened = mark[:, :, None, None] + 0.1 * torch.randn(400, channels[0], 15, 15, generator=random).half()
-    runs = (torch.arange(128) >> 2) & 1
+    widths = [net.backbone.channels[group] for group, count in enumerate(BLOCKS) for _ in range(count)]
+    mark = needs[:, None, None].half()
+    met = [mark.expand(-1, 2**block, 2 * width + CLASSES_SEEN) for block, width in enumerate(widths)]
+    last = BLOCKS[0] - 1
+    runs = (torch.arange(2**COUNT) >> (COUNT - 1 - last)) & 1
     sure = torch.where(needs[:, None], runs[None] == 1, True).float()
-    made = SkipNet(net.backbone, [way], Pricing(least=0.2, most=0.4))
+    made = SkipNet(net.backbone, [way], Pricing(least=5.0, most=10.0))
     made.eval()
     before = made.ways[way]
     assert isinstance(before, Way)
-    learn(made, way, Ways(opened, seen, sure), seed=0, steps=300, lr=0.01)
+    learn(made, way, Ways(met, sure), seed=0, steps=300, lr=0.01)
     with torch.no_grad():
-        told = values(before, opened.float(), [each.float() for each in seen])
-        chance = expected(told, torch.zeros(400), 1e3)
+        chance = expected(values(before, [each.float() for each in met]), torch.zeros(400), 1e3)
     spent = chance @ costs(net.backbone.shares())
     assert float((chance * sure).sum(1).mean()) > 0.95
-    assert spent[needs].mean() > spent[~needs].mean() + 0.8 * net.backbone.shares()[4]
+    assert spent[needs].mean() > spent[~needs].mean() + 0.8 * net.backbone.shares()[last]
 
 
-@pytest.mark.parametrize(("way", "ways"), [("gate", 128), ("policy", 128), ("halting", 48)])
+@pytest.mark.parametrize(("way", "ways"), [("gate", 32), ("policy", 32), ("halting", 12)])
 def test_graphs_walk_as_the_network_does(net: SkipNet, way: str, ways: int, tmp_path: Path) -> None:
     stages = skip_stages(net, way)
     files = export.write_stages(stages, torch.from_numpy(IMAGES[:2]), tmp_path)
@@ -193,7 +209,7 @@ def test_a_fixed_way_runs_its_blocks_for_every_image(net: SkipNet, tmp_path: Pat
     export.write_stages(stages, torch.from_numpy(IMAGES[:2]), tmp_path)
     title = package.Title(name="test", family="skip-gate", router="skip-gate", **TITLE)
     draft = drafted(tmp_path, title, entries(stages, tmp_path), [str(label) for label in range(10)])
-    ways = fixed.possible(draft.graph)[[0, 37, -1]]
+    ways = fixed.possible(draft.graph)[[0, 11, -1]]
     walks = fixed.walk_all(Stages.of(draft.manifest, tmp_path), ways, IMAGES)
     assert np.array_equal(walks.routes[walks.route], np.repeat(ways[:, None], len(IMAGES), axis=1))
 
