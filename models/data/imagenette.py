@@ -1,6 +1,5 @@
 """Imagenette (ten easy classes of ImageNet) as 224x224 JPEG files, decoded exactly as the server decodes them."""
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -10,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data import splits
-from models.data.cifar10 import DataMissing, decode
+from models.data import folder, splits
+from models.data.cifar10 import decode
 
 Part = Literal["train", "devtest"]
 SIDE = 224
@@ -44,16 +43,11 @@ class Photos:
 
 def archive_path(part: Part) -> Path:
     """Where the archive of a part stands; raises DataMissing with the remedy."""
-    root = os.environ.get("OFFRAMP_DATA")
-    if not root:
-        raise DataMissing("OFFRAMP_DATA is not set: point it at the folder that holds imagenette/train.npz")
-    path = Path(root) / "imagenette" / f"{part}.npz"
-    if not path.is_file():
-        raise DataMissing(
-            f"{path} is missing: put Imagenette (github.com/thunderInfy/imagenette) at 224x224 there, all JPEG files "
-            "joined in `jpeg`, cut by `offsets`, with `labels` and `classes`"
-        )
-    return path
+    remedy = (
+        "put Imagenette (github.com/thunderInfy/imagenette) at 224x224 there, all JPEG files joined in `jpeg`, "
+        "cut by `offsets`, with `labels` and `classes`"
+    )
+    return folder.file(f"imagenette/{part}.npz", remedy)
 
 
 def load(part: Part) -> Photos:

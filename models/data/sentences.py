@@ -2,17 +2,15 @@
 
 import json
 import lzma
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.cifar10 import DataMissing
+from models.data import folder
 
 Name = Literal["sst2", "imdb", "agnews"]
 CLASSES: dict[Name, tuple[str, ...]] = {
@@ -48,7 +46,8 @@ def load(name: Name, part: str) -> TextSet:
     Raises:
         DataMissing: the file isn't there.
     """
-    with lzma.open(_file(name, part), "rt", encoding="utf8") as lines:
+    file = folder.file(f"{name}/{part}.jsonl.xz", "one JSON object a line, with `text` and `label`")
+    with lzma.open(file, "rt", encoding="utf8") as lines:
         rows = [json.loads(line) for line in lines]
     texts = tuple(" ".join(row[field] for field in ("title", "text") if row.get(field)) for row in rows)
     return TextSet(texts, np.array([row["label"] for row in rows], np.int64), CLASSES[name])
@@ -75,13 +74,3 @@ def sentences(reviews: TextSet, shortest: int = 4, longest: int = 40) -> TextSet
     ]
     texts, labels = zip(*found, strict=True)
     return TextSet(texts, np.array(labels, np.int64), reviews.classes)
-
-
-def _file(name: Name, part: str) -> Path:
-    root = os.environ.get("OFFRAMP_DATA")
-    if not root:
-        raise DataMissing(f"OFFRAMP_DATA is not set: point it at the folder that holds {name}/{part}.jsonl.xz")
-    path = Path(root) / name / f"{part}.jsonl.xz"
-    if not path.is_file():
-        raise DataMissing(f"{path} is missing: one JSON object a line, with `text` and `label`")
-    return path

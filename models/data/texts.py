@@ -2,15 +2,13 @@
 
 import json
 import lzma
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.cifar10 import DataMissing
+from models.data import folder
 
 Part = Literal["train", "devtest"]
 
@@ -33,7 +31,7 @@ class TextSet:
 
 def imdb(part: Part) -> TextSet:
     """Long film reviews (Maas et al., 2011): 25,000 to train, 12,500 to test."""
-    rows = _rows(_file("imdb", f"{part}.jsonl.xz"))
+    rows = _rows(f"imdb/{part}")
     return TextSet(tuple(row["text"] for row in rows), _labels(rows), ("negative", "positive"))
 
 
@@ -42,8 +40,8 @@ def news20(part: Part) -> TextSet:
 
     Posts whose body is empty are left out.
     """
-    classes = tuple(json.loads(_file("news20", "classes.json").read_text()))
-    rows = [row | {"text": body(row["text"])} for row in _rows(_file("news20", f"{part}.jsonl.xz"))]
+    classes = tuple(json.loads(folder.file("news20/classes.json", "a list of the classes' names").read_text()))
+    rows = [row | {"text": body(row["text"])} for row in _rows(f"news20/{part}")]
     rows = [row for row in rows if row["text"].strip()]
     return TextSet(tuple(row["text"] for row in rows), _labels(rows), classes)
 
@@ -55,18 +53,9 @@ def body(post: str) -> str:
     return "".join(char if char.isprintable() or char in "\t\n\r\f" else " " for char in text)
 
 
-def _file(folder: str, name: str) -> Path:
-    root = os.environ.get("OFFRAMP_DATA")
-    if not root:
-        raise DataMissing(f"OFFRAMP_DATA is not set: point it at the folder that holds {folder}/{name}")
-    path = Path(root) / folder / name
-    if not path.is_file():
-        raise DataMissing(f"{path} is missing")
-    return path
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    with lzma.open(path, "rt", encoding="utf8") as lines:
+def _rows(name: str) -> list[dict[str, Any]]:
+    file = folder.file(f"{name}.jsonl.xz", "one JSON object a line, with `text` and `label`")
+    with lzma.open(file, "rt", encoding="utf8") as lines:
         return [json.loads(line) for line in lines]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from models.data import camvid
 from models.data.camvid import Frames
-from models.data.cifar10 import DataMissing
+from models.data.folder import DataMissing
 from models.training.dense import class_weights, views
 
 

@@ -9,17 +9,18 @@ import pytest
 import simplejpeg
 
 from models.data import cifar10
+from models.data.folder import DataMissing
 
 
 def test_an_unset_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OFFRAMP_DATA", raising=False)
-    with pytest.raises(cifar10.DataMissing, match="OFFRAMP_DATA is not set"):
+    with pytest.raises(DataMissing, match="OFFRAMP_DATA is not set"):
         cifar10.load("train")
 
 
 def test_a_missing_archive_says_where_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OFFRAMP_DATA", str(tmp_path))
-    with pytest.raises(cifar10.DataMissing, match=r"devtest\.npz is missing: put the JPEG version"):
+    with pytest.raises(DataMissing, match=r"devtest\.npz is missing: put the JPEG version"):
         cifar10.load("devtest")
 
 
