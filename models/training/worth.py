@@ -20,6 +20,9 @@ from models.nets.residual import BLOCKS, COUNT, Backbone, Opened, Standing
 from models.nets.skipping import Gates, Halting, Policy, SkipNet, Way, seen
 from models.training.precision import autocast
 
+SHARPENED = 0.5
+"""Temperature of the probabilities that blocks are judged by: nearer to right or wrong than the votes, which smoothed
+labels keep modest, so that deciders don't spend on making a right answer surer."""
 IMPOSSIBLE = -1e4
 """Logit of a block that no decision leads to."""
 
@@ -30,7 +33,7 @@ class Ways:
 
     Attributes:
         seen: by block, float16 [n, 2^k, features] of the places before block k.
-        sure: float32 [n, 32], the probability of the true class at the end of each way.
+        sure: float32 [n, 32], the probability of the true class at the end of each way, sharpened.
     """
 
     seen: list[Tensor]
@@ -47,7 +50,7 @@ def explore(net: SkipNet, images: NDArray[np.uint8], labels: NDArray[np.int64], 
             met: list[list[Tensor]] = [[] for _ in range(COUNT)]
             logits = torch.stack(_onward(backbone, (0, 0), opened, backbone.begin(opened), met), dim=1).float()
         goal = torch.from_numpy(labels[start : start + batch])[:, None, None].expand(-1, 2**COUNT, 1)
-        sure = logits.softmax(2).gather(2, goal)[:, :, 0]
+        sure = (logits / SHARPENED).softmax(2).gather(2, goal)[:, :, 0]
         parts.append(([torch.stack(each, dim=1).half() for each in met], sure))
     return Ways(
         [torch.cat([met[block] for met, _ in parts]) for block in range(COUNT)],

@@ -71,7 +71,7 @@ def test_pictures_take_different_routes_and_are_told_why(served: Served, picture
 
 def test_the_full_price_runs_every_block(served: Served, pictures: list[bytes]) -> None:
     for one in served.walks(pictures, agreement=1):
-        assert sum(stage.startswith("block") for stage in route(one)) == 7
+        assert sum(stage.startswith("block") for stage in route(one)) == 5
         assert one["compute"]["fraction_of_full"] == 1
 
 
