@@ -79,11 +79,18 @@ def quantiles(metric: str) -> tuple[Query, ...]:
     return tuple(Query(quantile(share, metric), f"{{{{model}}}} p{share * 100:g}") for share in (0.5, 0.95, 0.99))
 
 
-def mean(metric: str) -> str:
-    """Mean of a histogram's values, of the chosen models."""
-    return f"{rate(f'{metric}_sum', 'model')} / ({rate(f'{metric}_count', 'model')} > 0)"
+def mean(metric: str, by: str = "model") -> str:
+    """Mean of a histogram's values by labels, of the chosen models."""
+    return f"{rate(f'{metric}_sum', by)} / ({rate(f'{metric}_count', by)} > 0)"
 
 
+ENDED = Panel(
+    "Inputs by how they ended",
+    "ok: every budget kept. degraded: answered, but a deadline, a limit or the load forced the exit.",
+    (Query(rate("offramp_requests_total", "outcome"), "{{outcome}}"),),
+    "reqps",
+    stacked=True,
+)
 SHARE = Panel(
     "Share of the full network",
     "MACs spent over MACs that the full walk would have cost: 1 is no saving.",
@@ -104,18 +111,23 @@ EXITS = Panel(
     stacked=True,
     wide=True,
 )
+BUDGETS_KEPT = Panel(
+    "Budgets kept",
+    "Share of the budgets of each kind that were kept.",
+    (
+        Query(
+            f"{rate('offramp_budget_total', 'budget', KEPT)} / ({rate('offramp_budget_total', 'budget')} > 0)",
+            "{{budget}}",
+        ),
+    ),
+    "percentunit",
+)
 
 BUDGETS = Page(
     uid="offramp-budgets",
     title="offramp: budgets and compute",
     panels=(
-        Panel(
-            "Inputs by how they ended",
-            "ok: every budget kept. degraded: answered, but a deadline, a limit or the load forced the exit.",
-            (Query(rate("offramp_requests_total", "outcome"), "{{outcome}}"),),
-            "reqps",
-            stacked=True,
-        ),
+        ENDED,
         Panel(
             "Compute per answer",
             "Multiply-adds of the answers given: mean and 95th percentile.",
@@ -131,17 +143,7 @@ BUDGETS = Page(
             "Expected correctness that one more device second has to buy; 0 while every deadline can be met.",
             (Query("offramp_compute_price", "price"),),
         ),
-        Panel(
-            "Budgets kept",
-            "Share of the budgets of each kind that were kept.",
-            (
-                Query(
-                    f"{rate('offramp_budget_total', 'budget', KEPT)} / ({rate('offramp_budget_total', 'budget')} > 0)",
-                    "{{budget}}",
-                ),
-            ),
-            "percentunit",
-        ),
+        BUDGETS_KEPT,
         Panel(
             "Compute: spent, saved, wasted",
             "Multiply-adds a second: on receipts; what full walks would have cost more; what served no answer.",
@@ -194,25 +196,13 @@ LATENCY = Page(
         Panel(
             "Stage time",
             "Mean time of a batch, by stage.",
-            (
-                Query(
-                    f"{rate('offramp_stage_seconds_sum', 'model, stage')} / "
-                    f"({rate('offramp_stage_seconds_count', 'model, stage')} > 0)",
-                    "{{model}} {{stage}}",
-                ),
-            ),
+            (Query(mean("offramp_stage_seconds", "model, stage"), "{{model}} {{stage}}"),),
             "s",
         ),
         Panel(
             "Rows of a batch",
             "Mean rows that ran together, by stage.",
-            (
-                Query(
-                    f"{rate('offramp_stage_rows_sum', 'model, stage')} / "
-                    f"({rate('offramp_stage_rows_count', 'model, stage')} > 0)",
-                    "{{model}} {{stage}}",
-                ),
-            ),
+            (Query(mean("offramp_stage_rows", "model, stage"), "{{model}} {{stage}}"),),
         ),
         Panel(
             "Why batches were let go",
@@ -236,13 +226,7 @@ MODEL = Page(
     title="offramp: one model",
     variables=(replace(MODELS, several=False),),
     panels=(
-        Panel(
-            "Inputs by how they ended",
-            "ok: every budget kept. degraded: answered, but a deadline, a limit or the load forced the exit.",
-            (Query(rate("offramp_requests_total", "outcome"), "{{outcome}}"),),
-            "reqps",
-            stacked=True,
-        ),
+        ENDED,
         Panel(
             "Time to the answer",
             "From the request's last byte to its answer. The dots are single requests, named by their X-Request-Id.",
@@ -260,27 +244,11 @@ MODEL = Page(
         ),
         SHARE,
         EXITS,
-        Panel(
-            "Budgets kept",
-            "Share of the budgets of each kind that were kept.",
-            (
-                Query(
-                    f"{rate('offramp_budget_total', 'budget', KEPT)} / ({rate('offramp_budget_total', 'budget')} > 0)",
-                    "{{budget}}",
-                ),
-            ),
-            "percentunit",
-        ),
+        BUDGETS_KEPT,
         Panel(
             "Stage time",
             "Mean time of a batch, by stage.",
-            (
-                Query(
-                    f"{rate('offramp_stage_seconds_sum', 'stage')} / "
-                    f"({rate('offramp_stage_seconds_count', 'stage')} > 0)",
-                    "{{stage}}",
-                ),
-            ),
+            (Query(mean("offramp_stage_seconds", "stage"), "{{stage}}"),),
             "s",
         ),
         Panel(
