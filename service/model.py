@@ -27,7 +27,7 @@ from service.package.load import Package, load
 from service.package.manifest import FILE
 from service.package.stage import Stage
 from service.routing.base import Router, build
-from service.runtime.onnx import PROVIDERS, ModelSessions, open_stages, state_shapes
+from service.runtime.onnx import PROVIDERS, ModelSessions, open_lanes, state_shapes
 from service.runtime.states import StatePool
 from service.scheduler.course import Course
 from service.scheduler.estimator import StageTimes
@@ -122,10 +122,8 @@ def prepare(path: Path, settings: Settings, metrics: Metrics) -> Model:
     # A quarter of a second that the first look at the model would otherwise spend on the event loop.
     _ = curve.points
     rows = min(settings.max_batch_rows, settings.max_in_flight)
-    opened = [
-        open_stages(package, device=settings.device, threads=settings.lane_threads, max_rows=rows)
-        for _ in range(settings.lanes)
-    ]
+    device, threads = settings.device, settings.lane_threads
+    opened = open_lanes(package, device=device, threads=threads, max_rows=rows, lanes=settings.lanes)
     pool = StatePool(settings.max_in_flight, state_shapes(opened[0]), spare=settings.max_shadows)
     lanes = [ModelSessions(package, stages, pool) for stages in opened]
     router = build(package)

@@ -69,10 +69,10 @@ class StageSession:
         device: str,
         threads: int,
         max_rows: int,
-        opened: dict[str, Any] | None = None,
+        opened: dict[str, Any],
     ) -> None:
         """`opened` are sessions by graph that stages of the same graph share."""
-        self.stage, opened = stage, {} if opened is None else opened
+        self.stage = stage
         if stage.graph not in opened:
             opened[stage.graph] = _open(package, stage, device, threads)
         self._session = opened[stage.graph]
@@ -278,14 +278,28 @@ class OnnxRunner:
         self._models[model].keep(stage, walkers, rows)
 
 
-def open_stages(package: Package, *, device: str, threads: int, max_rows: int) -> list[StageSession]:
-    """The stages of a package for one lane, with buffers of `max_rows` rows.
+def open_lanes(package: Package, *, device: str, threads: int, max_rows: int, lanes: int) -> list[list[StageSession]]:
+    """The stages of a package for each lane, as `open_stages` makes them.
+
+    Lanes of one thread share their sessions, and so the weights: a session without threads of its own runs on those
+    that call it, several at once. A device's streams aren't shared.
+    """
+    shared: dict[str, Any] | None = {} if device == "cpu" and threads == 1 else None
+    return [
+        open_stages(package, device=device, threads=threads, max_rows=max_rows, opened=shared) for _ in range(lanes)
+    ]
+
+
+def open_stages(
+    package: Package, *, device: str, threads: int, max_rows: int, opened: dict[str, Any] | None = None
+) -> list[StageSession]:
+    """The stages of a package for one lane, with buffers of `max_rows` rows; `opened`: sessions by graph to share.
 
     Raises:
         PackageError: a graph that ONNX Runtime can't open, or that isn't what the manifest says.
         SettingsError: the device isn't there.
     """
-    opened: dict[str, Any] = {}
+    opened = {} if opened is None else opened
     return [
         StageSession(package, stage, device=device, threads=threads, max_rows=max_rows, opened=opened)
         for stage in package.manifest.stages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,15 @@ from onnx import TensorProto
 from service.core import CHEAPEST, FULL, NEVER, Terms, Walker
 from service.errors import PackageError, SettingsError
 from service.package.load import Package, load
-from service.runtime.onnx import ModelSessions, OnnxRunner, StageSession, check_install, open_stages, state_shapes
+from service.runtime.onnx import (
+    ModelSessions,
+    OnnxRunner,
+    StageSession,
+    check_install,
+    open_lanes,
+    open_stages,
+    state_shapes,
+)
 from service.runtime.states import StatePool
 from tests.packages import LABELS, MACS, STAGES, all_logits, pictures, write_colours
 
@@ -118,9 +127,31 @@ def test_a_batch_beyond_the_buffers_is_refused(sessions: ModelSessions, stage: i
 
 @pytest.mark.parametrize("rows", [0, -1, MAX_ROWS + 1])
 def test_buffers_have_their_rows_and_no_more(package: Package, rows: int) -> None:
-    session = StageSession(package, package.manifest.stages[0], device="cpu", threads=1, max_rows=MAX_ROWS)
+    session = opened(package)[0]
     with pytest.raises(ValueError, match=f"{rows} rows for buffers of {MAX_ROWS}"):
         session.run(rows)
+
+
+def test_lanes_of_one_thread_share_sessions_and_run_them_at_once(package: Package) -> None:
+    first, second = open_lanes(package, device="cpu", threads=1, max_rows=MAX_ROWS, lanes=2)
+    assert all(mine._session is other._session for mine, other in zip(first, second, strict=True))
+    images, _ = pictures(2 * MAX_ROWS, seed=31)
+    lanes = [ModelSessions(package, stages, StatePool(CAPACITY, state_shapes(stages))) for stages in (first, second)]
+    batches = [walkers_of(half, range(MAX_ROWS)) for half in (images[:MAX_ROWS], images[MAX_ROWS:])]
+
+    def often(place: int) -> NDArray[np.float32]:
+        told = [lanes[place].run(0, batches[place])["logits0"].copy() for _ in range(200)]
+        return np.stack(told)
+
+    with ThreadPoolExecutor(2) as threads:
+        for place, told in enumerate(threads.map(often, range(2))):
+            expected = all_logits(images[place * MAX_ROWS : (place + 1) * MAX_ROWS])[0]
+            np.testing.assert_allclose(told, np.broadcast_to(expected, told.shape), rtol=1e-6)
+
+
+def test_lanes_with_threads_of_their_own_share_none(package: Package) -> None:
+    first, second = open_lanes(package, device="cpu", threads=2, max_rows=MAX_ROWS, lanes=2)
+    assert not any(mine._session is other._session for mine, other in zip(first, second, strict=True))
 
 
 def test_states_are_those_that_the_graphs_make(package: Package) -> None:
