@@ -6,7 +6,6 @@ Phases: train, static, export, calibrate, card; without one, all of them run in 
 last epoch. OFFRAMP_DATA names the folder of the data.
 """
 
-import argparse
 import datetime
 import json
 import platform
@@ -29,6 +28,8 @@ from models.findings import Findings, StaticNet, find
 from models.macs import macs_per_row
 from models.nets.multi_exit import MultiExitNet, Widths, build, without_exit
 from models.plots import plot_curve, plot_image
+from models.recipes import command
+from models.recipes.command import Folder
 from models.training.augmentation import Augmentation
 from models.training.loop import Plan, Trainer
 from models.training.losses import ExitLoss
@@ -266,15 +267,11 @@ PHASES: dict[str, Callable[[Path, Path], None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.recipes.cifar10_early_exit")
-    parser.add_argument("--phase", choices=PHASES, help="only this one; what it needs must have run")
-    parser.add_argument("--work", type=Path, default=Path("build/cifar10-early-exit"), help="checkpoints and logs")
-    parser.add_argument("--package", type=Path, default=Path("models/zoo/cifar10-early-exit"))
-    args = parser.parse_args(arguments)
-    for name, phase in PHASES.items():
-        if args.phase in (None, name):
-            print(f"{name} ..", flush=True)
-            phase(args.work, args.package)
+    folders = (
+        Folder("work", Path("build/cifar10-early-exit"), "checkpoints and logs"),
+        Folder("package", Path("models/zoo/cifar10-early-exit")),
+    )
+    command.run("models.recipes.cifar10_early_exit", PHASES, folders, arguments)
 
 
 if __name__ == "__main__":
