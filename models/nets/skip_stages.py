@@ -67,7 +67,7 @@ class Place:
     @property
     def joined(self) -> tuple[str, ...]:
         """Names of the trunk's maps, for the block that joins them."""
-        return ("fine", "coarse") if self.number == 1 and self.block else ()
+        return ("fine", "coarse") if self.number == 1 else ()
 
 
 def _parts(begun: str, added: str, place: Place) -> tuple[str, ...]:
@@ -227,10 +227,14 @@ class HaltingStage(SkipStage):
             last = (f"m{before.number}", f"u{before.number}") if before.block else (place.maps[0], place.votes[0])
             self.last, self.sum = last, f"halted_{before.name}"
             # The weighted mean of the votes so far is only for the answer.
-            mean = [name for name in place.votes if name not in last] if self.answers else []
-            mean = [*place.votes[:1], *mean] if self.answers and before.block else mean
+            mean = [name for name in place.votes if self.answers and name not in last]
             left = [f"m{place.number}", f"u{place.number}"] if place.following else []
             self.ports = StagePorts((*place.joined, *last, *mean, self.sum), (*left, *self.ports.outputs))
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """See `SkipStage.made`; of the last group's mean only the votes are asked for."""
+        return tuple(name for name in super().made if not (self.answers and name.startswith("a")))
 
     def step(self, state: State) -> dict[str, Tensor]:
         """See `SkipStage.step`."""
