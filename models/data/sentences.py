@@ -18,6 +18,9 @@ CLASSES: dict[Name, tuple[str, ...]] = {
     "imdb": ("negative", "positive"),
     "agnews": ("World", "Sports", "Business", "Sci/Tech"),
 }
+_CLITIC = re.compile(r"(n't|'(?:s|re|ve|ll|d|m))\b")
+_MARK = re.compile(r"([,?!])")
+_STRIPPED = re.compile(r"[^\w\s,'`?!]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -74,3 +77,13 @@ def sentences(reviews: TextSet, shortest: int = 4, longest: int = 40) -> TextSet
     ]
     texts, labels = zip(*found, strict=True)
     return TextSet(texts, np.array(labels, np.int64), reviews.classes)
+
+
+def film_form(text: str) -> str:
+    """A sentence as those of SST-2 stand in their file: lower-cased, clitics apart, most of the punctuation stripped.
+
+    >>> film_form("It's a well-made film (of 2003), isn't it.")
+    "it 's a well made film of 2003 , is n't it"
+    """
+    text = _CLITIC.sub(r" \1", _STRIPPED.sub(" ", text.lower()))
+    return " ".join(_MARK.sub(r" \1 ", text).split())

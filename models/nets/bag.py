@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.data.sentences import TextSet
 from service.media.ngrams import hashed_ngrams
+
+Labels = NDArray[np.int64] | NDArray[np.float32]
 
 
 class Bag(nn.Module):
@@ -35,11 +36,16 @@ def hashed(texts: Sequence[str], count: int, buckets: int) -> NDArray[np.int32]:
     return np.stack([hashed_ngrams(text, count, buckets) for text in texts])
 
 
-def fit(bag: Bag, data: TextSet, count: int, *, epochs: int, lr: float, seed: int, batch: int = 64) -> Bag:
-    """Train in place by Adam with sparse gradients; n-grams are dropped at random, so that none is relied on alone."""
+def fit(
+    bag: Bag, texts: Sequence[str], labels: Labels, count: int, *, epochs: int, lr: float, seed: int, batch: int = 64
+) -> Bag:
+    """Train in place by Adam with sparse gradients; n-grams are dropped at random, so that none is relied on alone.
+
+    `labels` are a class each, int64 [n], or how likely each class is, float32 [n, classes].
+    """
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.from_numpy(hashed(data.texts, count, bag.table.num_embeddings - 1)).long()
-    labels = torch.from_numpy(data.labels)
+    ids = torch.from_numpy(hashed(texts, count, bag.table.num_embeddings - 1)).long()
+    goals = torch.from_numpy(labels)
     bag.table.sparse = True
     sparse = torch.optim.SparseAdam([bag.table.weight], lr=lr)
     dense = torch.optim.Adam(bag.linear.parameters(), lr=lr)
@@ -50,7 +56,7 @@ def fit(bag: Bag, data: TextSet, count: int, *, epochs: int, lr: float, seed: in
             some = some * (torch.rand(some.shape, generator=generator) > 0.3)
             for group in (*sparse.param_groups, *dense.param_groups):
                 group["lr"] = lr * (1 - step / steps)
-            loss = nn.functional.cross_entropy(bag(some[:, : int((some > 0).any(0).nonzero().max()) + 1]), labels[rows])
+            loss = nn.functional.cross_entropy(bag(some[:, : int((some > 0).any(0).nonzero().max()) + 1]), goals[rows])
             sparse.zero_grad()
             dense.zero_grad()
             loss.backward()

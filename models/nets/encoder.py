@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.training.equilibrium import equilibrium_factors, scale_gradient
+from models.training.equilibrium import scale_gradient
 
 EPSILON = 1e-12
 OPENING, CLOSING = 2, 3
@@ -148,11 +148,14 @@ class Encoder(nn.Module):
         """Each layer with the exit after it."""
         return [(cast(Layer, layer), cast(Head, head)) for layer, head in zip(self.layers, self.heads, strict=True)]
 
-    def forward(self, ids: Tensor, threshold: Tensor | float = 0.0) -> list[Tensor]:
+    def forward(self, ids: Tensor, threshold: Tensor | float = 0.0, share: float = 1.0) -> list[Tensor]:
         """int [b, n - 2] to the logits of every exit, [b, classes] each.
 
-        `threshold` [b, 1] or one number: after each layer's attention a token that received less is dropped; the first
-        one, whose vector the exits read, never is.
+        Args:
+            ids: of the tokens; 0 pads.
+            threshold: [b, 1] or one number: after each layer's attention a token that received less is dropped; the
+                first one, whose vector the exits read, never is.
+            share: of an earlier exit's gradient goes into the layers; with 0 they learn for the last exit alone.
         """
         h, kept = self.embed(ids)
         answers = []
@@ -160,9 +163,8 @@ class Encoder(nn.Module):
             mixed, received = layer.attend(layer.project(h), kept)
             kept = still_kept(received, threshold).unsqueeze(-1)
             h = layer.transform(mixed, h)
-            here, deeper = equilibrium_factors(self.shape.layers - place)
-            answers.append(head(scale_gradient(h, here), kept).float())
-            h = scale_gradient(h, deeper)
+            last = place == self.shape.layers - 1
+            answers.append(head(scale_gradient(h, 1.0 if last else share), kept).float())
         return answers
 
 

