@@ -9,7 +9,7 @@ And what is learned last are the labels at hand, softened, among sentences of re
 import json
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models import storage
 from models.data import sentences, splits, vocabulary
@@ -56,9 +57,9 @@ PLANS = {
     "second-weak": Tuning(epochs=1, lr=1e-4, loss=LOSS, seed=SEED + 1),
     "second": Tuning(epochs=1, lr=7e-5, loss=LOSS, share=0.1, pruning=0.3, seed=SEED + 2),
     "third-weak": Tuning(epochs=1, lr=7e-5, loss=LOSS, share=0.2, pruning=0.3, seed=SEED + 3),
-    "encoder": Tuning(epochs=1, lr=5e-5, loss=LOSS, share=0.2, pruning=0.3, seed=SEED + 4),
+    "third": Tuning(epochs=1, lr=5e-5, loss=LOSS, share=0.2, pruning=0.3, seed=SEED + 4),
 }
-"""How each net is trained, in this order; the encoder is the last one."""
+"""How each net is trained, in this order; the encoder is the average of `second` and `third`."""
 
 
 @cache
@@ -122,7 +123,8 @@ class Training:
         net = self._tuned("second", net, *_among(soft, second.texts[:AMONG], of_second[:AMONG]))
         of_third = self._told("third", net, third, SECOND_TEMPERATURE)
         net = self._tuned("third-weak", net, *_among(soft, third.texts, of_third))
-        self._tuned("encoder", net, *_among(soft, third.texts[:AMONG], of_third[:AMONG]))
+        net = self._tuned("third", net, *_among(soft, third.texts[:AMONG], of_third[:AMONG]))
+        torch.save(_average(torch.load(self.work / "second.pt"), net.state_dict()), self.work / "encoder.pt")
         self._bag("bag.pt", [(second.texts, of_second), (third.texts, of_third)], one_hot, epochs=8)
 
     def odds(self, net: Encoder, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -206,6 +208,11 @@ def _chosen(bag: Bag) -> TextSet:
     words = np.array([len(text.split()) for text in reviews().texts])
     fitting = np.flatnonzero((sure > CHOSEN) & (words >= WORDS[0]) & (words <= WORDS[1]))
     return reviews().take(np.random.default_rng(SEED).permutation(fitting))
+
+
+def _average(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of the weights of a net and of one tuned from it (Wortsman et al., CVPR 2022)."""
+    return {name: (weight + other[name]) / 2 for name, weight in one.items()}
 
 
 def _among(soft: Likely, texts: Sequence[str], goals: Likely) -> tuple[list[str], Likely]:
