@@ -33,8 +33,6 @@ def audited(start_server: StartServer, colours: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def audited_shipped(start_server: StartServer, zoo: Path, data_dir: Path) -> Iterator[str]:
     """A server of the shipped image package that audits every walk."""
-    if not (zoo / SHIPPED).is_dir():
-        pytest.skip(f"models/zoo/{SHIPPED} is not there")
     with start_server("--models", str(zoo / SHIPPED), **EVERY_WALK) as url:
         yield url
 

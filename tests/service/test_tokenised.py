@@ -32,8 +32,6 @@ class Counting:
 @pytest.fixture
 def engine(zoo: Path) -> Iterator[Engine]:
     path = zoo / "news20-reader"
-    if not path.is_dir():
-        pytest.skip("models/zoo/news20-reader is not there")
     made = Engine(Settings(models=(path,), lanes=1, shadow_share=0.0))
     made.load()
     made.start()

@@ -17,7 +17,6 @@ from models import package as packages
 from models.calibration.traverse import Stages, traverse
 from models.calibration.views import Where
 from models.data import wagon4
-from models.macs import macs_per_row
 from models.nets.clips import FRAME, WIDE
 from models.nets.kept import SpreadHead
 from models.recipes import ucf, ucf_agent, ucf_frames, ucf_hierarchical, ucf_keyframes, wagon, wagon_monitor
@@ -31,15 +30,11 @@ from service.routing.early_exit import softmax
 RECIPES = (ucf_frames.RECIPE, ucf_keyframes.RECIPE, ucf_hierarchical.RECIPE, ucf_agent.RECIPE)
 EVERY = (*RECIPES, wagon_monitor.RECIPE)
 CALIBRATED = {"wagon-monitor": 48}
-MAX_BYTES = 8 * 2**20
 
 
 @pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.title.name)
 def test_a_package_is_what_its_recipe_says(zoo: Path, recipe: ClipRecipe[Any]) -> None:
     shipped = load(zoo / recipe.title.name)
-    assert sum(file.stat().st_size for file in shipped.path.iterdir()) <= MAX_BYTES
-    counted = [macs_per_row(onnx.load(shipped.path / stage.graph)) for stage in shipped.manifest.stages]
-    assert counted == [stage.macs_per_row for stage in shipped.manifest.stages]
     assert shipped.manifest.default_agreement == recipe.title.default_agreement
     assert shipped.record.size == CALIBRATED.get(recipe.title.name, 108)
     frames = sum(rows for kind, rows in zip(shipped.graph.kinds, shipped.graph.rows, strict=True) if kind == "see")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
 import pytest
 
 from models import package as packages
-from models.macs import macs_per_row
 from models.recipes import imdb_jump, imdb_skip, imdb_stop, news20_reader
 from models.recipes.reading import ReaderRecipe
 from service.core import FULL
@@ -16,15 +14,11 @@ from service.package.load import load
 
 REVIEWS = (imdb_stop.RECIPE, imdb_jump.RECIPE, imdb_skip.RECIPE)
 RECIPES = (*REVIEWS, news20_reader.RECIPE)
-MAX_BYTES = 6 * 2**20
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.title.name)
 def test_a_package_is_what_its_recipe_says(zoo: Path, recipe: ReaderRecipe) -> None:
     shipped = load(zoo / recipe.title.name)
-    assert sum(file.stat().st_size for file in shipped.path.iterdir()) <= MAX_BYTES
-    counted = [macs_per_row(onnx.load(shipped.path / stage.graph)) for stage in shipped.manifest.stages]
-    assert counted == [stage.macs_per_row for stage in shipped.manifest.stages]
     assert shipped.manifest.laps == recipe.corpus.laps
     assert dict(shipped.manifest.router.parameters) == dict(recipe.title.parameters)
     assert shipped.record.size == recipe.corpus.calibration

@@ -1,0 +1,52 @@
+"""What holds for every shipped package: small, complete, counted, and readable by the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from models.macs import macs_per_row
+from service.package.load import Package, load
+from service.package.manifest import FILE
+from service.routing.base import build
+
+ZOO = Path(__file__).parents[3] / "models" / "zoo"
+MAX_BYTES = 15_000_000
+
+
+@pytest.fixture(scope="module", params=sorted(file.parent.name for file in ZOO.glob(f"*/{FILE}")))
+def shipped(request: pytest.FixtureRequest) -> Package:
+    return load(ZOO / str(request.param))
+
+
+def test_it_is_small_and_has_a_card(shipped: Package) -> None:
+    assert shipped.path.name == shipped.name
+    assert sum(file.stat().st_size for file in shipped.path.iterdir()) <= MAX_BYTES
+    assert (shipped.path / "README.md").read_text().startswith(f"# {shipped.name}\n")
+
+
+def test_no_graph_is_left_over(shipped: Package) -> None:
+    assert {file.name for file in shipped.path.glob("*.onnx")} == {stage.graph for stage in shipped.manifest.stages}
+
+
+def test_its_router_takes_its_tables(shipped: Package) -> None:
+    build(shipped)
+
+
+def test_macs_are_counted_not_typed(shipped: Package) -> None:
+    graphs = {stage.graph: onnx.load(shipped.path / stage.graph) for stage in shipped.manifest.stages}
+    for stage in shipped.manifest.stages:
+        # A graph that takes pictures of any size is counted at the size that its stage asks for.
+        sizes = {port: glimpse.shape for port, glimpse in stage.glimpses.items() if len(glimpse.shape) == 3}
+        assert stage.macs_per_row == macs_per_row(graphs[stage.graph], sizes)
+
+
+def test_what_the_router_was_fitted_on_is_not_what_it_was_certified_on(shipped: Package) -> None:
+    names = ("router_index", "calibration_index")
+    if not all(name in shipped.tables for name in names):
+        pytest.skip("its card and its provenance say how the splits were drawn")
+    router, calibration = (set(shipped.tables[name].tolist()) for name in names)
+    assert len(calibration) == shipped.record.size
+    assert not router & calibration
