@@ -1,59 +1,17 @@
-"""Labelled texts of the data folder (`OFFRAMP_DATA`): SST-2, IMDB, AG News, and sentences cut from IMDB reviews."""
+"""Sentences cut from reviews, and written as those of SST-2 are."""
 
-import json
-import lzma
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data import folder
+from models.data.texts import TextSet
 
-Name = Literal["sst2", "imdb", "agnews"]
-CLASSES: dict[Name, tuple[str, ...]] = {
-    "sst2": ("negative", "positive"),
-    "imdb": ("negative", "positive"),
-    "agnews": ("World", "Sports", "Business", "Sci/Tech"),
-}
 _CLITIC = re.compile(r"(n't|'(?:s|re|ve|ll|d|m))\b")
 _MARK = re.compile(r"([,?!])")
 _STRIPPED = re.compile(r"[^\w\s,'`?!]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-
-
-@dataclass(frozen=True)
-class TextSet:
-    """Texts with `labels` int64 [n] and the names of the `classes` by label."""
-
-    texts: tuple[str, ...]
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-
-    def take(self, index: NDArray[np.integer]) -> "TextSet":
-        """The rows of `index`, in its order."""
-        return TextSet(tuple(self.texts[row] for row in index.tolist()), self.labels[index], self.classes)
-
-    def __add__(self, other: "TextSet") -> "TextSet":
-        return TextSet(self.texts + other.texts, np.concatenate([self.labels, other.labels]), self.classes)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def load(name: Name, part: str) -> TextSet:
-    """One part of a set, as its file has it; of AG News' two fields, title and body joined.
-
-    Raises:
-        DataMissing: the file isn't there.
-    """
-    file = folder.file(f"{name}/{part}.jsonl.xz", "one JSON object a line, with `text` and `label`")
-    with lzma.open(file, "rt", encoding="utf8") as lines:
-        rows = [json.loads(line) for line in lines]
-    texts = tuple(" ".join(row[field] for field in ("title", "text") if row.get(field)) for row in rows)
-    return TextSet(texts, np.array([row["label"] for row in rows], np.int64), CLASSES[name])
 
 
 def without(data: TextSet, others: Sequence[str]) -> NDArray[np.int64]:

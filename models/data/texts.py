@@ -1,4 +1,4 @@
-"""Texts with labels: IMDB reviews and 20 Newsgroups posts, as the server will get them."""
+"""Texts with labels: sentences of SST-2, IMDB reviews and 20 Newsgroups posts, as the server will get them."""
 
 import json
 import lzma
@@ -29,10 +29,14 @@ class TextSet:
         return len(self.texts)
 
 
+def sst2(part: Literal["train", "dev"]) -> TextSet:
+    """Sentences about films (Socher et al., 2013): 6,920 to train, 872 to test."""
+    return _films(f"sst2/{part}")
+
+
 def imdb(part: Part) -> TextSet:
     """Long film reviews (Maas et al., 2011): 25,000 to train, 12,500 to test."""
-    rows = _rows(f"imdb/{part}")
-    return TextSet(tuple(row["text"] for row in rows), _labels(rows), ("negative", "positive"))
+    return _films(f"imdb/{part}")
 
 
 def news20(part: Part) -> TextSet:
@@ -51,6 +55,11 @@ def body(post: str) -> str:
     spaces."""
     text = post.partition("\n\n")[2]
     return "".join(char if char.isprintable() or char in "\t\n\r\f" else " " for char in text)
+
+
+def _films(name: str) -> TextSet:
+    rows = _rows(name)
+    return TextSet(tuple(row["text"] for row in rows), _labels(rows), ("negative", "positive"))
 
 
 def _rows(name: str) -> list[dict[str, Any]]:

@@ -24,8 +24,8 @@ from models import package, storage, token_card, token_export, token_findings, t
 from models.calibration import token_fit
 from models.calibration.token_walks import TokenAnswers
 from models.calibration.traverse import Stages, Traversal, traverse
-from models.data import sentences
-from models.data.sentences import TextSet
+from models.data import texts
+from models.data.texts import TextSet
 from models.data.vocabulary import Vocabulary
 from models.nets import encoder
 from models.nets.bag import Bag
@@ -116,7 +116,7 @@ def calibrate(work: Path, folder: Path, rule: str) -> None:
     record = walks.record(fitted.prices, sets["calibration"].labels)
     index = {"router_index": parts().router, "calibration_index": parts().calibration}
     package.write(folder, title, stages, classes, fitted.tables | record | index, provenance(work))
-    found, dev = load(folder), sentences.load("sst2", "dev")
+    found, dev = load(folder), texts.sst2("dev")
     stages_of = Stages.of(found.manifest, folder)
     walked = traverse(stages_of, build(found), READING.seen(dev.texts, tokenizer), found.record.prices)
     np.savez(work / "dev.npz", allow_pickle=False, **asdict(walked))
@@ -148,7 +148,7 @@ def time_stages(work: Path, folder: Path, _: str) -> None:
 
 def card(work: Path, folder: Path, _: str) -> None:
     """Write the model card and its pictures from what dev said."""
-    found, dev, trained = load(folder), sentences.load("sst2", "dev"), made(work)
+    found, dev, trained = load(folder), texts.sst2("dev"), made(work)
     with np.load(work / "dev.npz") as saved:
         walks = Traversal(**saved)
     told: dict[float, TokenAnswers] = pickle.loads((work / "dev.pkl").read_bytes())

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import storage
-from models.data import sentences, splits, vocabulary
-from models.data.sentences import TextSet
+from models.data import sentences, splits, texts, vocabulary
+from models.data.texts import TextSet
 from models.data.vocabulary import token_ids
 from models.nets import bag as bags
 from models.nets import encoder
@@ -65,8 +65,8 @@ PLANS = {
 @cache
 def training_set() -> TextSet:
     """The 6,920 sentences without those that stand twice or in dev."""
-    whole = sentences.load("sst2", "train")
-    return whole.take(sentences.without(whole, sentences.load("sst2", "dev").texts))
+    whole = texts.sst2("train")
+    return whole.take(sentences.without(whole, texts.sst2("dev").texts))
 
 
 @cache
@@ -83,10 +83,10 @@ def at_hand() -> TextSet:
 
 @cache
 def reviews() -> TextSet:
-    """Every sentence of an IMDB review, as SST-2 would write it, with its review's label."""
-    found = sentences.sentences(sentences.load("imdb", "train"))
+    """Every sentence of an IMDB review, as SST-2 would write it, with its review's label; none that is in SST-2."""
+    found = sentences.sentences(texts.imdb("train"))
     written = TextSet(tuple(map(sentences.film_form, found.texts)), found.labels, found.classes)
-    return written.take(sentences.without(written, ()))
+    return written.take(sentences.without(written, (*texts.sst2("train").texts, *texts.sst2("dev").texts)))
 
 
 def pretrained_folder() -> Path:

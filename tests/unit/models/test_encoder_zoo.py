@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from models.calibration import token_fit
-from models.data import sentences
+from models.data import texts
 from models.macs import macs_per_row
 from models.recipes import sst2_encoder as recipe
 from models.recipes import sst2_training as training
@@ -52,7 +52,7 @@ def test_any_word_can_be_spelled(shipped: Package) -> None:
 
 @pytest.mark.usefixtures("data_dir")
 def test_it_classifies_dev(shipped: Package) -> None:
-    dev = sentences.load("sst2", "dev").take(np.arange(0, 872, 4))
+    dev = texts.sst2("dev").take(np.arange(0, 872, 4))
     seen = training.READING.seen(dev.texts, Tokenizer.from_file(str(shipped.path / TOKENIZER)))
     told = token_fit.chain(shipped.path, shipped.graph).answers(seen["ngrams"], seen["tokens"], 0.0)
     right = (told.logits.argmax(axis=2) == dev.labels).mean(axis=1)
