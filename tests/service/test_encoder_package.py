@@ -28,8 +28,6 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def served(start_server: StartServer, zoo: Path) -> Iterator[str]:
-    if not (zoo / NAME).is_dir():
-        pytest.skip(f"models/zoo/{NAME} is not there")
     # No deadline shall raise the price, however slow the machine.
     with start_server("--models", str(zoo / NAME), OFFRAMP_DEFAULT_DEADLINE_MS="600000") as url:
         yield url
