@@ -43,7 +43,7 @@ SHOWN = 12
 """Sentences of dev, from the first, whose words are shown in the card."""
 TITLE = package.Title(
     name="sst2-encoder",
-    version="2.0.0",
+    version="2.0.1",
     modality="text",
     task="classification",
     family="token-exit",
