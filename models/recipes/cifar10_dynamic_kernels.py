@@ -37,7 +37,7 @@ from models.training.taught import TaughtTrainer, taught_views
 from service.package.load import Package
 
 PLAN = Plan(
-    epochs=2,
+    epochs=12,
     batch=256,
     seed=SEED,
     muon_lr=0.05,
@@ -47,7 +47,7 @@ PLAN = Plan(
     loss=InPlaceLoss(smoothing=0.05, labels_share=1.0),
     evaluate_every=1,
 )
-VIEWS = 1
+VIEWS = 3
 """Augmented views of the training images, met again every epoch."""
 MAKES = {"dynamic": Make(), "static": Make(experts=0, expansion=2.4)}
 """The net that is shipped, and its twin: fixed kernels, hidden channels up to the same MACs."""
@@ -148,12 +148,12 @@ kernels of their own for each image, mixed from 4 experts by a softmax attention
 squeeze and excitation (Hu et al., CVPR 2018). A mixed 1x1 kernel is one matrix a row: exact in batches of any size,
 at the cost of the fixed kernel plus the mixing. Each stage has an exit, routed as by `early-exit`, and adds its logits
 to a share of the votes of the stage before; `explain` tells the shares of the kernels."""
-FOUND = """Both nets learned from labels and from the last exit of cifar10-early-exit, for two epochs and from random
-weights. That is too little: the last exit is hardly better than the first stage alone, so the best price is one at
-which most images leave early, and static nets of equal cost win. It isn't that the first stage knew its training
-images by heart: in the augmented view its votes are right for 86.4 % of them (8,000), about as often as on unseen
-images, and the teacher for 95.8 %, so there was more to learn. The ms were measured while other work ran on the
-machine's two cores."""
+FOUND = """Both nets learned from labels and from the last exit of cifar10-early-exit, from random weights. With two
+epochs over one view, as before, the full walk was right for 85.80 %, hardly more often than the first stage alone; it
+takes time to learn what is behind it. Static nets of equal cost still win: the first stage costs what a static net of
+87 % does, and what stands behind it is small. It isn't that the first stage knew its training images by heart: in the
+augmented view its votes are right for 86.4 % of them (8,000), about as often as on unseen images, and the teacher for
+95.8 %."""
 TWIN = """The static twin has the same make without attention, mixing and excitation; its 1x1 layers are wider, up to
 the same MACs. Same data, views, seed, plan, teacher and first stage. On devtest:"""
 MIXTURES = """Do kernels depend on the image? On {:,} images of devtest, by mixed layer in walking order:"""
@@ -179,7 +179,7 @@ RECIPE = KernelsRecipe(
     module="models.recipes.cifar10_dynamic_kernels",
     title=package.Title(
         name="cifar10-dynamic-kernels",
-        version="1.0.0",
+        version="1.1.0",
         modality="image",
         task="classification",
         family="dynamic-kernels",

@@ -41,7 +41,7 @@ LIMITS = """- Ten classes; anything else gets one of them, at times with a high 
 - Walks forced by a deadline or a compute limit are outside the certificate.
 - One training run, one seed: intervals are those of the test sample, not of training. They are 95 % Wilson intervals,
   each for itself.
-- Trained for a few minutes on two cores: longer training (`epochs` in the recipe) would likely help."""
+- Trained for minutes, not for hours (`epochs` in the recipe)."""
 
 
 @dataclass(frozen=True, kw_only=True)
