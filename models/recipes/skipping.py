@@ -1,7 +1,7 @@
 """What the recipes of the three packages with skipped blocks share: everything but the way to decide, and words.
 
-Their networks have one backbone (models/recipes/cifar10_skip_backbone.py). Each recipe may tune it on for its own way
-of deciding, then exports its stages, calibrates and writes the card.
+Their networks have one backbone (models/recipes/cifar10_skip_backbone.py), which the first recipe trains. Each recipe
+then fits its own way to decide, exports its stages, calibrates and writes the card.
 """
 
 import json
