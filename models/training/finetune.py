@@ -25,7 +25,6 @@ class Tuning:
         epochs: passes over the data; in the last 60 % of them the rate falls to 0.
         lr: of the exits and the last layer; each layer before has `decay` times its follower's.
         share: of the earlier exits' gradients goes into the layers (models/nets/encoder.py).
-        minutes: if these pass first, the rate falls to 0 by then and fewer epochs are trained.
         pruning: share of the batches in which tokens are dropped, each text by a threshold drawn from 0..`deepest`.
     """
 
@@ -36,14 +35,13 @@ class Tuning:
     decay: float = 0.9
     batch: int = 32
     weight_decay: float = 0.01
-    minutes: float | None = None
     pruning: float = 0.0
     deepest: float = 0.4
     seed: int = 0
 
 
-def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64] | NDArray[np.float32], plan: Tuning) -> float:
-    """Train in place; the epochs that were trained.
+def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64] | NDArray[np.float32], plan: Tuning) -> None:
+    """Train in place.
 
     Args:
         net: the encoder; its vectors of words stay as they are.
@@ -51,7 +49,7 @@ def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64] | NDArr
         labels: a class each, int64 [n], or how likely each class is, float32 [n, classes].
         plan: the phase.
     """
-    start, rng, trained = time.perf_counter(), np.random.default_rng(plan.seed), 0
+    start, rng = time.perf_counter(), np.random.default_rng(plan.seed)
     torch.manual_seed(plan.seed)
     # Rows of words that a small set has not are never met, and 3 million more numbers would cost a fifth of a step.
     net.embed.words.requires_grad_(False)
@@ -60,12 +58,8 @@ def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64] | NDArr
     steps = int(plan.epochs * len(ids) / plan.batch)
     net.train()
     for step, rows in zip(range(steps), _batches((ids > 0).sum(1), plan.batch, rng), strict=False):
-        elapsed = 0.0 if plan.minutes is None else (time.perf_counter() - start) / (60 * plan.minutes)
-        done = max(step / steps, elapsed)
-        if done >= 1:
-            break
-        # A short warm-up, full rate, then down to 0: so training may end early without ending at a high rate.
-        at = min((step + 1) / WARM, (1 - done) / 0.6)
+        # A short warm-up, the full rate, then down to 0.
+        at = min((step + 1) / WARM, (1 - step / steps) / 0.6)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * min(at, 1.0)
         some = torch.from_numpy(ids[rows, : int((ids[rows] > 0).sum(1).max())])
@@ -76,12 +70,10 @@ def tune(net: Encoder, ids: NDArray[np.int32], labels: NDArray[np.int64] | NDArr
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        trained += len(rows)
         if step % 20 == 0:
             cpu = f"{time.perf_counter() - start:.0f} s, {time.process_time():.0f} of the CPU"
             print(f"step {step} of {steps}, loss {loss.item():.3f}, {cpu}", flush=True)
     net.eval()
-    return trained / len(ids)
 
 
 @torch.no_grad()
