@@ -28,8 +28,10 @@ class Started:
         port, self.log = find_free_port(), log
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, *python, "-m", "service", "serve", "--port", str(port), *map(str, options)]
+        # The default port for gRPC may belong to a server that somebody runs beside the tests.
+        env = {**os.environ, "OFFRAMP_GRPC_PORT": "0"}
         with log.open("wb") as sink:
-            self.process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, env=env, stdout=sink, stderr=subprocess.STDOUT)
 
     def until_ready(self) -> None:
         wait_until_ready(self.url, self.process, self.log)
