@@ -15,6 +15,10 @@ from service.routing.base import build
 
 ZOO = Path(__file__).parents[3] / "models" / "zoo"
 MAX_BYTES = 15_000_000
+SMALLER = {"camvid": 8_000_000, "imagenette": 8_000_000, "imdb": 6 * 2**20, "news20": 6 * 2**20} | dict.fromkeys(
+    ("ucf", "wagon"), 8 * 2**20
+)
+"""Families of packages, by the first part of their names, that have to be smaller still."""
 
 
 @pytest.fixture(scope="module", params=sorted(file.parent.name for file in ZOO.glob(f"*/{FILE}")))
@@ -24,7 +28,9 @@ def shipped(request: pytest.FixtureRequest) -> Package:
 
 def test_it_is_small_and_has_a_card(shipped: Package) -> None:
     assert shipped.path.name == shipped.name
-    assert sum(file.stat().st_size for file in shipped.path.iterdir()) <= MAX_BYTES
+    assert sum(file.stat().st_size for file in shipped.path.iterdir()) <= SMALLER.get(
+        shipped.name.split("-")[0], MAX_BYTES
+    )
     assert (shipped.path / "README.md").read_text().startswith(f"# {shipped.name}\n")
 
 
