@@ -8,6 +8,7 @@ so multiplications stay float32. The network has to be rounded first (`rounded`)
 rounded weights: nothing is lost between the network and its graph.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +124,7 @@ def _replace(
             helper.make_node("Cast", [f"{vectors}.steps"], [f"{vectors}.float"], to=TensorProto.FLOAT),
             helper.make_node("Mul", [f"{vectors}.float", f"{vectors}.scale"], [vectors]),
         ]
-    for offset, node in enumerate(made):
-        graph.node.insert(place + offset, node)
+    _insert(model, place, made)
 
 
 def _replace_packed(
@@ -156,5 +156,10 @@ def _replace_packed(
         helper.make_node("Sub", [f"{out}.joined", f"{name}.middle"], [f"{out}.steps"]),
         helper.make_node("Mul", [f"{out}.steps", f"{out}.scale"], [out]),
     ]
-    for offset, node in enumerate(made):
-        graph.node.insert(place + offset, node)
+    _insert(model, place, made)
+
+
+def _insert(model: ModelProto, place: int, nodes: Sequence[NodeProto]) -> None:
+    """Put nodes into the graph, in their order, from a place on."""
+    for offset, node in enumerate(nodes):
+        model.graph.node.insert(place + offset, node)

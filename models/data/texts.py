@@ -47,7 +47,7 @@ def news20(part: Part) -> TextSet:
     classes = tuple(json.loads(folder.file("news20/classes.json", "a list of the classes' names").read_text()))
     rows = [row | {"text": body(row["text"])} for row in _rows(f"news20/{part}")]
     rows = [row for row in rows if row["text"].strip()]
-    return TextSet(tuple(row["text"] for row in rows), _labels(rows), classes)
+    return _labelled(rows, classes)
 
 
 def body(post: str) -> str:
@@ -58,8 +58,7 @@ def body(post: str) -> str:
 
 
 def _films(name: str) -> TextSet:
-    rows = _rows(name)
-    return TextSet(tuple(row["text"] for row in rows), _labels(rows), ("negative", "positive"))
+    return _labelled(_rows(name), ("negative", "positive"))
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -68,5 +67,5 @@ def _rows(name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def _labels(rows: list[dict[str, Any]]) -> NDArray[np.int64]:
-    return np.array([row["label"] for row in rows], np.int64)
+def _labelled(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> TextSet:
+    return TextSet(tuple(row["text"] for row in rows), np.array([row["label"] for row in rows], np.int64), classes)
